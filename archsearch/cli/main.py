@@ -1,0 +1,36 @@
+"""The ``archsearch`` command.  One file a subcommand; heavy imports live inside the functions that need them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from archsearch.errors import ArchsearchError
+
+app = typer.Typer(
+    name="archsearch",
+    help="Find and explain efficient text-to-image UNets for phones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point: runs a command, turns input errors into one line and exit code 2."""
+    try:
+        app()
+    except ArchsearchError as error:
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"error: {message}\n")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
