@@ -7,10 +7,14 @@ everything else is counted in ``elements`` (output elements of norms, activation
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
+
+from archsearch.errors import CostError
 
 Shape: TypeAlias = tuple[int, ...]
 OpKind: TypeAlias = Literal[
@@ -83,6 +87,30 @@ class Op:
         shapes = "|".join("x".join(map(str, shape)) for shape in self.shapes)
         attrs = ",".join(f"{name}={value}" for name, value in self.attrs)
         return f"{self.kind}[{shapes}]({attrs})@{self.layout}"
+
+    @classmethod
+    def parse(cls, key: str) -> Op:
+        """The operator of a key.
+
+        Raises:
+            CostError: the text is not a key that ``Op.key`` writes.
+        """
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise CostError("not an operator key", got=key, allowed="kind[shape|shape](name=value,...)@layout")
+        kind, shapes, attrs, _layout = match.groups()
+        try:
+            op = cls(
+                kind,  # type: ignore[arg-type]
+                tuple(tuple(int(side) for side in shape.split("x")) for shape in shapes.split("|")),
+                tuple((name, int(value) if value.isdigit() else value) for name, value in _pairs(attrs)),
+            )
+            consistent = op.key == key and kind in get_args(OpKind) and len(op.out_shape) > 0 and op.params >= 0
+        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+            raise CostError("not an operator key", got=key, next_step=f"({error!r})") from error
+        if not consistent:
+            raise CostError("not a canonical operator key", got=key)
+        return op
 
     @cached_property
     def out_shape(self) -> Shape:
@@ -179,6 +207,15 @@ class Op:
         if self.kind == "attention":
             return 2 * prod(self.shapes[0]) + 2 * prod(self.shapes[1])
         return sum(prod(shape) for shape in self.shapes) + prod(self.out_shape)
+
+
+_KEY = re.compile(r"([a-z0-9_]{1,32})\[([0-9x|]{1,200})\]\(([a-z0-9_=,]{0,200})\)@([a-z]+)")
+
+
+def _pairs(attrs: str) -> Iterator[tuple[str, str]]:
+    for pair in attrs.split(",") if attrs else ():
+        name, _, value = pair.partition("=")
+        yield name, value
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape:
