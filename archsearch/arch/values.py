@@ -264,5 +264,6 @@ class Preset:
     published: tuple[Published, ...] = ()
     notes: str = ""
     latent: tuple[int, int] = (64, 64)
+    text: int = 77
     exact: bool = True
     source: str = field(default="", repr=False)

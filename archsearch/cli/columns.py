@@ -1,0 +1,85 @@
+"""Tables for people: columns whose printed numbers add up to the printed totals, as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+
+UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K"))
+
+
+def scaled(value: float, digits: int = 3) -> str:
+    """``859520964`` -> ``859.521 M``."""
+    for size, unit in UNITS:
+        if abs(value) >= size:
+            return f"{value / size:.{digits}f} {unit}"
+    return f"{value:.0f}"
+
+
+def apportioned(values: Sequence[float], digits: int) -> list[str]:
+    """Round so that the printed values add up to the rounded total (largest remainders are rounded up)."""
+    scale = 10**digits
+    exact = [value * scale for value in values]
+    low = [floor(value) for value in exact]
+    missing = round(sum(exact)) - sum(low)
+    by_remainder = sorted(range(len(exact)), key=lambda i: exact[i] - low[i], reverse=True)
+    for i in by_remainder[:missing]:
+        low[i] += 1
+    return [f"{value / scale:.{digits}f}" for value in low]
+
+
+@dataclass(frozen=True)
+class TableText:
+    """A header, rows of cells and a closing row of totals; ``numeric`` columns are right-aligned."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: tuple[str, ...] | None = None
+    numeric: frozenset[int] = frozenset()
+    title: str = ""
+
+    def text(self, width: int | None = None) -> str:
+        """A box for the terminal (plain where the output is not a terminal)."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=self.title or None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_footer=self.total is not None,
+            pad_edge=False,
+        )
+        for i, name in enumerate(self.header):
+            footer = self.total[i] if self.total else ""
+            table.add_column(Text(name), footer=Text(footer), justify="right" if i in self.numeric else "left",
+                             no_wrap=i in self.numeric, overflow="fold")  # fmt: skip
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        out = io.StringIO()
+        longest = sum(max(map(len, column)) + 2 for column in zip(self.header, *self.rows, strict=True))
+        Console(file=out, width=width or max(80, longest + 4)).print(table)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n") + "\n"
+
+    def markdown(self) -> str:
+        """A GitHub table."""
+        rule = ["---:" if i in self.numeric else "---" for i in range(len(self.header))]
+        rows = [self.header, tuple(rule), *self.rows]
+        if self.total:
+            rows.append(tuple(f"**{cell}**" if cell else "" for cell in self.total))
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        return (f"### {self.title}\n\n" if self.title else "") + "\n".join(lines) + "\n"
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Comma-separated values with a header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,185 @@
+"""``archsearch profile ARCH``: counts and predicted latency of one network."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archsearch.errors import CostError
+
+if TYPE_CHECKING:
+    from archsearch.latency.profile import Profile
+
+EPILOG = """Examples:
+
+  archsearch profile sd15
+
+  archsearch profile mobilediffusion --table host-xnnpack-fp32 --by block
+
+  archsearch profile path/to/unet/config.json --latent 128x128 --passes 2 --json
+
+  archsearch profile sd15 --view figure2 --view top --table host-xnnpack-fp32
+
+  archsearch profile sd15 --format html -o sd15.html
+
+  archsearch profile snapfusion --verify
+"""
+
+
+class Grain(StrEnum):
+    """Grain of the rows."""
+
+    stage = "stage"
+    block = "block"
+    op = "op"
+
+
+class Format(StrEnum):
+    """Output format."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    html = "html"
+
+
+class View(StrEnum):
+    """What a table or Markdown output shows."""
+
+    rows = "rows"
+    figure2 = "figure2"
+    roofline = "roofline"
+    top = "top"
+
+
+def profile(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Preset, architecture file, diffusers folder or config.json, or STUDY#TRIAL.")],
+    table: Annotated[list[str] | None, typer.Option("--table", "-t", metavar="T", help="Latency table: name or folder; repeatable.")] = None,
+    latent: Annotated[str | None, typer.Option(metavar="HxW", help="Latent height and width. [default: 64x64, or what the preset states]")] = None,
+    text: Annotated[int | None, typer.Option(help="Text tokens. [default: 77]")] = None,
+    batch: Annotated[int, typer.Option(help="Batch size.")] = 1,
+    passes: Annotated[int, typer.Option(help="Guidance passes, run one after the other: 1 or 2.")] = 1,
+    precision: Annotated[str, typer.Option(help="Bytes are counted at fp32, fp16 or int8.")] = "fp32",
+    fused_attention: Annotated[bool, typer.Option("--fused-attention", help="Count memory as if attention scores were never stored.")] = False,
+    by: Annotated[Grain, typer.Option(help="Grain of the rows.")] = Grain.stage,
+    view: Annotated[list[View] | None, typer.Option(help="What to show beside the totals; repeatable. [default: rows]")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Build the module and check every operator's count against torch and fvcore.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON (archsearch.profile/1).")] = False,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.table,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout.")] = None,
+) -> None:  # fmt: skip
+    """Count parameters, MACs and memory of a network exactly, and predict its latency from tables."""
+    from archsearch.cli.common import emit, emit_json, note
+
+    if verify and _is_foreign(arch):
+        return
+    result = make_profile(arch, tuple(table or ()), latent, text, batch, passes, precision, fused_attention)
+    if verify:
+        _verify(result)
+    shown = _format(json_, format_, output)
+    if shown is Format.json:
+        from archsearch.latency.profile import to_json
+
+        emit_json(to_json(result, by.value), output)
+    elif shown is Format.csv:
+        from archsearch.cli.profile_text import profile_csv
+
+        emit(profile_csv(result, by.value), output)
+    elif shown is Format.html:
+        from archsearch.report.profile_page import profile_page
+
+        target = output or Path("reports") / f"profile-{_slug(result.name)}.html"
+        note(f"wrote {profile_page(result, target)}")
+    else:
+        emit(_text(result, by, tuple(view or (View.rows,)), shown), output)
+
+
+def make_profile(
+    arch: str,
+    tables: tuple[str, ...] = (),
+    latent: str | None = None,
+    text: int | None = None,
+    batch: int = 1,
+    passes: int = 1,
+    precision: str = "fp32",
+    fused_attention: bool = False,
+) -> Profile:
+    """Resolve names and profile.
+
+    Raises:
+        ArchsearchError: an unknown or malformed architecture, table or condition.
+    """
+    from archsearch.cli.resolve import resolve_arch
+    from archsearch.cost import Conditions
+    from archsearch.latency.profile import profile as profile_arch
+    from archsearch.latency.table import load_table
+
+    preset = resolve_arch(arch)
+    if passes not in (1, 2):
+        raise CostError("guidance needs one pass or two", where="--passes", got=passes, allowed="1, 2")
+    conditions = Conditions(
+        latent=parse_latent(latent) if latent else preset.latent,
+        text=text if text is not None else preset.text,
+        batch=batch,
+        passes=passes,
+        precision=precision,  # type: ignore[arg-type]
+        attention="fused" if fused_attention else "unfused",
+    )
+    return profile_arch(preset.name, preset.architecture, conditions, [load_table(name) for name in tables])
+
+
+def parse_latent(text: str) -> tuple[int, int]:
+    """``64x64`` -> (64, 64).
+
+    Raises:
+        CostError: not two positive integers.
+    """
+    height, _, width = text.lower().partition("x")
+    if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit() and len(text) < 16):
+        raise CostError("not a latent size", where="--latent", got=text, allowed="HEIGHTxWIDTH, as 64x64")
+    return int(height), int(width)
+
+
+def _format(json_: bool, format_: Format, output: Path | None) -> Format:
+    if json_:
+        return Format.json
+    if format_ is Format.table and output is not None:
+        suffixes = {".json": Format.json, ".csv": Format.csv, ".md": Format.markdown, ".html": Format.html}
+        return suffixes.get(output.suffix.lower(), Format.table)
+    return format_
+
+
+def _text(result: Profile, by: Grain, views: tuple[View, ...], shown: Format) -> str:
+    from archsearch.cli.profile_text import headline, roofline_table, rows_table, stages_table
+
+    tables = {
+        View.rows: lambda: rows_table(result, by.value),
+        View.figure2: lambda: stages_table(result),
+        View.roofline: lambda: roofline_table(result, None),
+        View.top: lambda: roofline_table(result, 15),
+    }
+    parts = ["\n".join(headline(result))]
+    for view in dict.fromkeys(views):
+        table = tables[view]()
+        parts.append(table.markdown() if shown is Format.markdown else table.text())
+    return "\n\n".join(parts)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80] or "profile"
+
+
+def _is_foreign(arch: str) -> bool:
+    return False
+
+
+def _verify(result: Profile) -> None:
+    from archsearch.cli.common import note
+    from archsearch.models.verify import verify
+
+    checked = verify(result.arch, result.conditions)
+    note(checked.summary())
