@@ -33,7 +33,7 @@ class Place(NamedTuple):
     half: Literal["stem", "down", "middle", "up", "head"]
     stage: int = 0
     layer: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # shadows tuple.index, which nobody calls on a place
 
     @property
     def stage_name(self) -> str:
