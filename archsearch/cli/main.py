@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from archsearch.cli import compare, profile
 from archsearch.errors import ArchsearchError
 
 app = typer.Typer(
@@ -17,6 +18,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command(name="profile", epilog=profile.EPILOG)(profile.profile)
+app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
 
 
 def main() -> None:
