@@ -68,8 +68,6 @@ def compare(
 
 def metrics(profile: Profile) -> dict[str, float]:
     """The totals of one network by name, latency in ms per table."""
-    from archsearch.latency.profile import NS_PER_MS
-
     t = profile.totals
     values: dict[str, float] = {
         "params": t.params,
@@ -78,8 +76,8 @@ def metrics(profile: Profile) -> dict[str, float]:
         "weight_bytes": t.weight_bytes,
         "peak_activation_bytes": t.peak_activation_bytes,
     }
-    for table, ns in zip(profile.tables, profile.latency_ns, strict=True):
-        values[f"latency_ms:{table.name}"] = ns / NS_PER_MS
+    for table, prediction in zip(profile.tables, profile.predictions, strict=True):
+        values[f"latency_ms:{table.name}"] = prediction.total_ms
     return values
 
 
@@ -109,8 +107,6 @@ def totals_table(profiles: Sequence[Profile]) -> TableText:
 def rows_table(profiles: Sequence[Profile], by: Grain) -> TableText:
     """Rows with the same stage and block beside each other: parameters and MACs, latency on the first table."""
     from archsearch.cli.columns import TableText
-    from archsearch.latency.profile import NS_PER_MS
-
     columns: list[dict[tuple[str, str, str], tuple[str, ...]]] = []
     header = ["stage", "block", "operator"][: {"stage": 1, "block": 2, "op": 3}[by.value]]
     labels = len(header)
@@ -122,7 +118,7 @@ def rows_table(profiles: Sequence[Profile], by: Grain) -> TableText:
             key = (row.stage, row.block, f"{row.name} {row.op.key}" if row.op else "")
             cells: tuple[str, ...] = (f"{row.params / 1e6:.3f}", f"{row.macs / 1e9:.3f}")
             if with_latency:
-                cells += (f"{row.latency_ns[0] / NS_PER_MS:.3f}",)
+                cells += (f"{row.latency_ms[0]:.3f}",)
             column[key] = cells
         columns.append(column)
         order |= dict.fromkeys(column)

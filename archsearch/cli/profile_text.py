@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archsearch.cli.columns import TableText, apportioned, csv_text, scaled
-from archsearch.latency.profile import NS_PER_MS, By, Profile
+from archsearch.latency.profile import By, Profile
 from archsearch.latency.roofline import roofline
 from archsearch.latency.stages import stage_shares
 
@@ -27,10 +27,10 @@ def headline(profile: Profile) -> list[str]:
         f"  MACs        {t.macs:,} ({scaled(t.macs)}), {t.macs_without_attention:,} without the attention products",
         f"  memory      {t.peak_activation_bytes / 2**20:,.1f} MiB of activations at the peak",
     ]
-    for table, prediction, ns in zip(profile.tables, profile.predictions, profile.latency_ns, strict=True):
+    for table, prediction in zip(profile.tables, profile.predictions, strict=True):
         kind = "calibrated" if prediction.calibrated else "plain sum of operators, not calibrated"
         lines.append(
-            f"  latency     {ns / NS_PER_MS:,.1f} ms on {table.name} ({prediction.low_ms:,.1f} to "
+            f"  latency     {prediction.total_ms:,.1f} ms on {table.name} ({prediction.low_ms:,.1f} to "
             f"{prediction.high_ms:,.1f}): {prediction.provenance}, {prediction.measured_share:.0%} of it from "
             f"measured rows; {kind}"
         )
@@ -46,7 +46,7 @@ def rows_table(profile: Profile, by: By) -> TableText:
     macs = apportioned([row.macs / 1e9 for row in rows], 3)
     plain = apportioned([row.macs_without_attention / 1e9 for row in rows], 3)
     latency = [
-        apportioned([row.latency_ns[i] / NS_PER_MS for row in rows], 3) for i in range(len(profile.tables))
+        apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))
     ]
     total = _totals(len(names), params, macs, plain, *latency)
     columns = [params, macs, plain]
@@ -82,8 +82,8 @@ def stages_table(profile: Profile) -> TableText:
     for i, table in enumerate(profile.tables):
         header += [f"ms {table.name}", ""]
         columns += [
-            apportioned([s.latency_ns[i] / NS_PER_MS for s in shares], 2),
-            _bars([float(s.latency_ns[i]) for s in shares]),
+            apportioned([s.latency_ms[i] for s in shares], 2),
+            _bars([s.latency_ms[i] for s in shares]),
         ]
     rows = tuple(zip(*columns, strict=True))
     numeric = frozenset(i for i, name in enumerate(header) if i > 1 and name)
@@ -131,7 +131,7 @@ def profile_csv(profile: Profile, by: By) -> str:
     for row in profile.by(by):
         cells: list[object] = [row.stage, row.block, row.kind, row.name, row.op.key if row.op else "", row.params,
                                row.macs, row.macs_without_attention]  # fmt: skip
-        for ns, provenance in zip(row.latency_ns, row.provenance, strict=True):
-            cells += [ns / NS_PER_MS, provenance]
+        for latency_ms, provenance in zip(row.latency_ms, row.provenance, strict=True):
+            cells += [latency_ms, provenance]
         rows.append(cells)
     return csv_text(header, rows)

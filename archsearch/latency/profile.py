@@ -1,7 +1,7 @@
 """A profile: what a network costs, row by row, under stated conditions and on any number of latency tables.
 
 Rows exist at three grains (stage, block, op) and add up to the totals for parameters, MACs and latency at each of
-them.  Latency is kept in whole nanoseconds, so that sums are exact.
+them, exactly: predicted latencies are whole numbers of one quantum (see ``latency.predict``).
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from archsearch.latency.predict import Prediction, predict
 from archsearch.latency.table import LatencyTable
 
 By: TypeAlias = Literal["stage", "block", "op"]
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: a stage, a block of a stage, or one operator of a block.
 
-    ``latency_ns`` is aligned with the profile's tables; ``provenance`` likewise (``measured``, ``modelled``, ...).
+    ``latency_ms`` (all guidance passes together) is aligned with the profile's tables; ``provenance`` likewise (``measured``, ``modelled``, ...).
     """
 
     stage: str
@@ -34,7 +33,7 @@ class Row:
     params: int
     macs: int
     macs_without_attention: int
-    latency_ns: tuple[int, ...]
+    latency_ms: tuple[float, ...]
     provenance: tuple[str, ...] = ()
 
 
@@ -52,11 +51,6 @@ class Profile:
     tables: tuple[LatencyTable, ...]
     predictions: tuple[Prediction, ...]
     rows: tuple[Row, ...]
-
-    @property
-    def latency_ns(self) -> tuple[int, ...]:
-        """Whole-network latency on each table: the sum of the rows."""
-        return tuple(sum(row.latency_ns[i] for row in self.rows) for i in range(len(self.tables)))
 
     def by(self, grain: By) -> tuple[Row, ...]:
         """The rows at a grain; their columns add up to the same totals."""
@@ -94,7 +88,7 @@ def profile(
                 op.params,
                 op.macs * passes,
                 (op.macs - op.attention_macs) * passes,
-                tuple(round(p.op_ms[i] * NS_PER_MS) * passes for p in predictions),
+                tuple(p.op_ms[i] for p in predictions),
                 tuple(p.op_provenance[i] for p in predictions),
             )
         )
@@ -116,7 +110,7 @@ def _merge(stage: str, block: str, rows: list[Row]) -> Row:
         sum(row.params for row in rows),
         sum(row.macs for row in rows),
         sum(row.macs_without_attention for row in rows),
-        tuple(map(sum, zip(*(row.latency_ns for row in rows), strict=True))) if rows[0].latency_ns else (),
+        tuple(map(sum, zip(*(row.latency_ms for row in rows), strict=True))),
         tuple(_common(column) for column in zip(*(row.provenance for row in rows), strict=True)),
     )
 
@@ -144,23 +138,11 @@ def to_json(profile: Profile, by: By = "block") -> dict[str, Any]:
         },
         "totals": profile.totals._asdict(),
         "latency": {
-            table.name: latency_json(prediction, total)
-            for table, prediction, total in zip(profile.tables, profile.predictions, profile.latency_ns, strict=True)
+            table.name: prediction.to_dict()
+            for table, prediction in zip(profile.tables, profile.predictions, strict=True)
         },
         "by": by,
         "rows": [_row_json(profile, row, by) for row in profile.by(by)],
-    }
-
-
-def latency_json(prediction: Prediction, total_ns: int) -> dict[str, Any]:
-    """The latency object of the contract for one table."""
-    return {
-        "total_ms": total_ns / NS_PER_MS,
-        "low_ms": prediction.low_ms,
-        "high_ms": prediction.high_ms,
-        "measured_share": prediction.measured_share,
-        "calibrated": prediction.calibrated,
-        "provenance": prediction.provenance,
     }
 
 
@@ -170,7 +152,7 @@ def _row_json(profile: Profile, row: Row, by: By) -> dict[str, Any]:
         result |= {"name": row.name, "op": row.op.key}
     result |= {"params": row.params, "macs": row.macs, "macs_without_attention": row.macs_without_attention}
     names = [table.name for table in profile.tables]
-    result["latency_ms"] = {name: ns / NS_PER_MS for name, ns in zip(names, row.latency_ns, strict=True)}
+    result["latency_ms"] = dict(zip(names, row.latency_ms, strict=True))
     if names:
         result["provenance"] = dict(zip(names, row.provenance, strict=True))
     return result

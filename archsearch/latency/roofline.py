@@ -10,7 +10,7 @@ from typing import Literal
 
 from archsearch.cost import Op
 from archsearch.cost.conditions import BYTES
-from archsearch.latency.profile import NS_PER_MS, Profile
+from archsearch.latency.profile import Profile
 from archsearch.latency.table import LatencyTable
 
 
@@ -71,7 +71,7 @@ def roofline(profile: Profile, table_index: int | None = None) -> tuple[Roofline
         provenance = ""
         bound: Literal["compute", "memory", "unknown"] = "unknown"
         if table_index is not None:
-            latency_ms = row.latency_ns[table_index] / NS_PER_MS / profile.conditions.passes
+            latency_ms = row.latency_ms[table_index] / profile.conditions.passes
             provenance = row.provenance[table_index]
         if roof is not None and latency_ms:
             bound = "compute" if intensity * roof.gbytes_per_s >= roof.gmacs_per_s else "memory"
