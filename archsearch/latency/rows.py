@@ -1,0 +1,123 @@
+"""Rows of a latency table as text: one operator a line, strict in both directions.
+
+Times are milliseconds.  ``p10_ms`` and ``p90_ms`` are quantiles over the runs of a measured row, and the ends of the
+error band of a modelled one.  ``ratio`` is the row's time over that of the table's reference operator, measured in
+the same minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
+
+from archsearch.errors import LatencyError
+
+RowProvenance: TypeAlias = Literal["measured", "imported", "interpolated", "modelled"]
+FROM_DEVICE: frozenset[str] = frozenset({"measured", "imported"})
+_PROVENANCE = get_args(RowProvenance)
+
+
+class OpRow(NamedTuple):
+    """The latency of one operator.
+
+    ``graph`` lists the nodes of the single-operator model that was timed (``CONV_2D``, ``2 MEAN + SUB + ...``);
+    ``cpu_ms`` is the processor time of the median run, ``reference_ms`` the reference operator beside it.
+    Zero runs and empty texts where a row was not measured here.
+    """
+
+    key: str
+    kind: str
+    latency_ms: float
+    p10_ms: float
+    p90_ms: float
+    runs: int
+    provenance: RowProvenance
+    ratio: float | None
+    reference_ms: float | None
+    cpu_ms: float | None
+    graph: str
+    measured_at: str
+
+
+COLUMNS: tuple[str, ...] = OpRow._fields
+
+
+def format_row(row: OpRow) -> list[str]:
+    """The cells of a row; :func:`parse_row` reads them back to the same value at printed precision."""
+    return [
+        row.key,
+        row.kind,
+        _text(row.latency_ms),
+        _text(row.p10_ms),
+        _text(row.p90_ms),
+        str(row.runs),
+        row.provenance,
+        _text(row.ratio),
+        _text(row.reference_ms),
+        _text(row.cpu_ms),
+        row.graph,
+        row.measured_at,
+    ]
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def parse_row(cells: Sequence[str], where: str) -> OpRow:
+    """Read and check one row.
+
+    Raises:
+        LatencyError: wrong number of cells, a time that is not a positive finite number, quantiles out of order,
+            an unknown provenance, a key of another kind.
+    """
+    if len(cells) != len(COLUMNS):
+        raise LatencyError("a row has another number of cells (truncated?)", where=where, got=len(cells),
+                           allowed=len(COLUMNS))  # fmt: skip
+    key, kind, latency, p10, p90, runs, provenance, ratio, reference, cpu, graph, measured_at = cells
+    if not key.startswith(kind + "[") or not kind:
+        raise LatencyError("the key is not an operator of the row's kind", where=where, got=f"{kind}: {key}",
+                           allowed="kind[shapes](attributes)@layout")  # fmt: skip
+    if provenance not in _PROVENANCE:
+        raise LatencyError("unknown provenance", where=where, got=provenance, allowed=", ".join(_PROVENANCE))
+    row = OpRow(
+        key,
+        kind,
+        _positive(latency, "latency_ms", where),
+        _positive(p10, "p10_ms", where),
+        _positive(p90, "p90_ms", where),
+        _runs(runs, where),
+        cast(RowProvenance, provenance),
+        _positive(ratio, "ratio", where) if ratio else None,
+        _positive(reference, "reference_ms", where) if reference else None,
+        _positive(cpu, "cpu_ms", where) if cpu else None,
+        graph,
+        measured_at,
+    )
+    if not row.p10_ms <= row.latency_ms <= row.p90_ms:
+        raise LatencyError("p10_ms <= latency_ms <= p90_ms must hold", where=where, got=f"{p10}, {latency}, {p90}")
+    if provenance == "measured" and row.runs < 1:
+        raise LatencyError("a measured row has runs", where=where, got=row.runs, allowed=">= 1")
+    return row
+
+
+def _positive(text: str, name: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (0.0 < value < math.inf):
+        raise LatencyError(f"{name} must be a positive finite number", where=where, got=text or "nothing")
+    return value
+
+
+def _runs(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise LatencyError("runs must be a whole number", where=where, got=text or "nothing")
+    return int(text)
+
+
+def sort_rows(rows: Iterable[OpRow]) -> list[OpRow]:
+    """By kind, then key: a table reads the same whatever order it was measured in."""
+    return sorted(rows, key=lambda row: (row.kind, row.key))
