@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from archsearch.cli import compare, profile
+from archsearch.cli import compare, doctor, profile
 from archsearch.errors import ArchsearchError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 
 app.command(name="profile", epilog=profile.EPILOG)(profile.profile)
 app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
+app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 
 
 def main() -> None:
