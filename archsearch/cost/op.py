@@ -37,6 +37,7 @@ OpKind: TypeAlias = Literal[
     "sinusoid",
     "embedding",
 ]
+_OVER_HEADS: frozenset[str] = frozenset({"attention", "layer_norm", "rms_norm"})  # rank 4 is tokens, heads
 POINTWISE: frozenset[str] = frozenset({"silu", "gelu", "relu", "mish", "quick_gelu"})
 
 
@@ -79,7 +80,7 @@ class Op:
     @property
     def layout(self) -> str:
         """The memory layout in which a converter leaves this operator inside a whole model."""
-        return "nhwc" if len(self.shapes[0]) == 4 and self.kind != "attention" else "row"
+        return "row" if len(self.shapes[0]) != 4 or self.kind in _OVER_HEADS else "nhwc"
 
     @cached_property
     def key(self) -> str:
