@@ -2,6 +2,8 @@
 
 from archsearch.arch.check import check
 from archsearch.arch.codec import from_dict, from_json, to_dict, to_json
+from archsearch.arch.diffusers_config import from_diffusers
+from archsearch.arch.diffusers_export import to_diffusers
 from archsearch.arch.identity import arch_id
 from archsearch.arch.values import (
     Activation,
@@ -65,8 +67,10 @@ __all__ = [
     "arch_id",
     "check",
     "from_dict",
+    "from_diffusers",
     "from_json",
     "to_dict",
+    "to_diffusers",
     "to_json",
     "walk",
 ]

@@ -156,7 +156,7 @@ class TimeEmbedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedEmbedding:
-    """SDXL's added condition: features through a two-layer MLP, added to the time embedding.
+    """SDXL's added condition: features through a two-layer SiLU MLP, added to the time embedding.
 
     The features are a pooled text embedding of ``pooled_width`` (0 in DreamLite, which has none) joined with
     sinusoids of ``time_width`` for each of ``ids`` numbers (original size, crop, target size).

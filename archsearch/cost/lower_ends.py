@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archsearch.arch.values import Downsample, Separable, TextEncoder, UNet, Upsample
+from archsearch.arch.values import Activation, Downsample, Separable, TextEncoder, UNet, Upsample
 from archsearch.cost.context import Context
 from archsearch.cost.lower_blocks import conv3x3
 from archsearch.cost.trace import INPUT, Trace, Tracer
@@ -19,14 +19,14 @@ def lower_embed(ctx: Context, unet: UNet) -> Trace:
         cond = t.run("linear", (t.outside((ctx.batch, time.cond_width)),), "time_embedding.cond_proj",
                      out=time.input_width, bias=0)  # fmt: skip
         x = t.run("add", (x, cond))
-    x = _mlp(t, x, "time_embedding", ctx, time.width)
+    x = _mlp(t, x, "time_embedding", ctx.activation, time.width)
     if unet.added is not None:
         added = unet.added
         y = t.run("sinusoid", (t.outside((ctx.batch * added.ids,)),), width=added.time_width)
         y = t.view(y, (ctx.batch, added.ids * added.time_width))
         if added.pooled_width:
             y = t.run("cat", (t.outside((ctx.batch, added.pooled_width)), y))
-        y = _mlp(t, y, "add_embedding", ctx, time.width)
+        y = _mlp(t, y, "add_embedding", "silu", time.width)  # whatever the network's activation, as in diffusers
         x = t.run("add", (x, y))
     if unet.text_projection is not None:
         source = t.outside((ctx.batch, ctx.text_tokens, unet.text_projection.input_width))
@@ -37,9 +37,9 @@ def lower_embed(ctx: Context, unet: UNet) -> Trace:
     return t.finish(x)
 
 
-def _mlp(t: Tracer, x: int, name: str, ctx: Context, width: int) -> int:
+def _mlp(t: Tracer, x: int, name: str, activation: Activation, width: int) -> int:
     x = t.run("linear", (x,), f"{name}.linear_1", out=width, bias=1)
-    x = t.run(ctx.activation, (x,))
+    x = t.run(activation, (x,))
     return t.run("linear", (x,), f"{name}.linear_2", out=width, bias=1)
 
 
