@@ -30,6 +30,11 @@ def arch_id(arch: Architecture) -> str:
     return hashlib.sha256((_SALT + _canonical(arch)).encode()).hexdigest()[:12]
 
 
+def effect_key(part: Hashable) -> str:
+    """A text that two parts of an architecture (blocks, samplers, layers) share when they have the same effect."""
+    return _canonical(part)
+
+
 @lru_cache(maxsize=65536)
 def _canonical(value: Hashable) -> str:
     return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True, allow_nan=False)

@@ -92,7 +92,7 @@ def _walk_unet(unet: UNet) -> Iterator[Step]:
         for j, layer in enumerate(stage.down):
             for i, block in enumerate(layer):
                 place = Place("down", s, j, i)
-                out = _block_out(unet, block, channels, place)
+                out = block_out(unet, block, channels, place)
                 yield Step("block", place, block, channels, 0, out, s)
                 channels = out
             skips.append(channels)
@@ -114,7 +114,7 @@ def _walk_unet(unet: UNet) -> Iterator[Step]:
             yield Step("push", place, None, channels, 0, channels, s + 1)
     for i, block in enumerate(unet.middle):
         place = Place("middle", last, 0, i)
-        out = _block_out(unet, block, channels, place)
+        out = block_out(unet, block, channels, place)
         yield Step("block", place, block, channels, 0, out, last)
         channels = out
     for s in range(last, -1, -1):
@@ -133,7 +133,7 @@ def _walk_unet(unet: UNet) -> Iterator[Step]:
             channels = joined
             for i, block in enumerate(layer):
                 place = Place("up", s, j, i)
-                out = _block_out(unet, block, channels, place)
+                out = block_out(unet, block, channels, place)
                 yield Step("block", place, block, channels, 0, out, s)
                 channels = out
         if (stage.upsample is None) != (s == 0):
@@ -157,14 +157,14 @@ def _walk_decoder(decoder: Decoder) -> Iterator[Step]:
     yield Step("conv_in", Place("stem"), None, decoder.latent_channels, 0, channels, 0)
     for i, block in enumerate(decoder.middle):
         place = Place("middle", 0, 0, i)
-        out = _block_out(decoder, block, channels, place)
+        out = block_out(decoder, block, channels, place)
         yield Step("block", place, block, channels, 0, out, 0)
         channels = out
     level = 0
     for s, stage in enumerate(decoder.stages):
         for i, block in enumerate(stage.blocks):
             place = Place("up", s, 0, i)
-            out = _block_out(decoder, block, channels, place)
+            out = block_out(decoder, block, channels, place)
             yield Step("block", place, block, channels, 0, out, level)
             channels = out
         if stage.upsample is not None:
@@ -186,7 +186,12 @@ def key_path(arch: Architecture, place: Place) -> str:
     return f"stages[{place.stage}].{place.half}[{place.layer}][{place.index}]"
 
 
-def _block_out(arch: UNet | Decoder, block: Block, channels: int, place: Place) -> int:
+def block_out(arch: UNet | Decoder, block: Block, channels: int, place: Place) -> int:
+    """The width after a block that stands at ``place`` of ``arch``.
+
+    Raises:
+        ArchError: the block does not fit the width that comes in.
+    """
     groups = arch.norm_groups
     if isinstance(block, ResBlock):
         if channels % groups or block.channels % groups or block.channels <= 0 or block.separable is not None:
@@ -261,4 +266,4 @@ def _groups(channels: int, groups: int, where: str) -> None:
         raise ArchError("norm_groups must divide the channels", where=where, got=channels, allowed=allowed)
 
 
-__all__ = ["Place", "Role", "Step", "hidden_channels", "key_path", "walk"]
+__all__ = ["Place", "Role", "Step", "block_out", "hidden_channels", "key_path", "walk"]
