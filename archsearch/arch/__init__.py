@@ -5,6 +5,7 @@ from archsearch.arch.codec import from_dict, from_json, to_dict, to_json
 from archsearch.arch.diffusers_config import from_diffusers
 from archsearch.arch.diffusers_export import to_diffusers
 from archsearch.arch.identity import arch_id
+from archsearch.arch.presets import load_preset, preset_names, resolve
 from archsearch.arch.values import (
     Activation,
     AddedEmbedding,
@@ -69,6 +70,9 @@ __all__ = [
     "from_dict",
     "from_diffusers",
     "from_json",
+    "load_preset",
+    "preset_names",
+    "resolve",
     "to_dict",
     "to_diffusers",
     "to_json",

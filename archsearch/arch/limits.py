@@ -41,6 +41,7 @@ _LIMITS: dict[str, Limit] = {
     "positions": Limit(1, 1 << 20),
     "layers": Limit(1, MAX_ITEMS),
     "ff_width": Limit(1, 1 << 20),
+    "value": Limit(-1e15, 1e15),
     "input_width": Limit(2, MAX_WIDTH),
 }
 

@@ -245,13 +245,18 @@ Architecture: TypeAlias = UNet | Decoder | TextEncoder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A published figure of a preset, with where it is from and whether it was read or only recalled."""
+    """A published figure of a preset, with where it is from and whether it was read or only recalled.
+
+    ``quantity`` is ``params``, ``macs`` (attention products included), ``macs_without_attention``, or any other
+    name; ``computed`` is arithmetic on a published configuration, never published itself.
+    """
 
     quantity: str
     value: float
-    unit: str
+    unit: Literal["", "k", "M", "G", "T", "%", "ms", "s"] = ""
     source: str
     status: Literal["seen", "recalled", "computed"]
+    conditions: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
