@@ -1,0 +1,364 @@
+"""A space compiled to a chain of finite steps: what makes counting, uniform sampling and exact ranges possible.
+
+One step a site, in the order of execution.  A *row* is a choice of all decisions that still matter, in a given state
+of the network; choosing the decisions that a site needs leads from row to row.  A *group* holds the rows that no
+site so far could tell apart: the same network up to here.  From group to group leads one *edge* for each thing that
+the site can emit, so paths over edges are networks, each exactly once, and counting paths counts candidates.
+
+Rows of a group are ordered by preference (defaults first).  Of all ways to a row by one edge the first is the *best*;
+the encodings that take only best ways are the canonical ones, one a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from archsearch.arch.identity import effect_key
+from archsearch.arch.values import UNet
+from archsearch.arch.walk import Place, block_out
+from archsearch.errors import ArchError, SpaceError
+from archsearch.space.decisions import Condition, Decision, Rule
+from archsearch.space.machine import START, Emission, Local, Machine, advance, local, settle
+from archsearch.space.skeleton import Site
+from archsearch.space.source import Source
+
+Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Bools: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+MAX_TRANSITIONS = 6_000_000
+NONE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One site.  Arrays over rows [R] x choices [K], edges [E] (sorted by group) and groups [G]."""
+
+    site: Site
+    decisions: tuple[int, ...]  # chosen at this site
+    choices: Ints  # [K, decisions]: what choice number k means
+    next_row: Ints  # [R, K], NONE where a rule forbids it
+    edge: Ints  # [R, K], NONE likewise
+    row_start: Ints  # [G + 1]: rows of a group
+    edge_start: Ints  # [G + 1]: edges of a group
+    edge_next: Ints  # [E]: group in the next step
+    edge_piece: Ints  # [E]: index into pieces
+    edge_emission: Ints  # [E]: index into emissions
+    way_start: Ints  # [E + 1]: best ways of an edge, one for each row of the next group
+    way: Ints  # row * K + choice
+    pieces: tuple[tuple[Local, int], ...]  # what is lowered here: surroundings, emission
+    emissions: tuple[Emission, ...]
+    machines: tuple[Machine, ...]
+    group_machine: Ints  # [G]
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The steps and the headers (UNets without stages) that they refer to."""
+
+    steps: tuple[Step, ...]
+    headers: tuple[UNet, ...]
+
+
+@dataclass
+class _State:
+    """Rows before a step: group starts, columns of live decisions, and the machine of each group."""
+
+    row_start: Ints
+    columns: dict[int, Ints]
+    machines: list[Machine]
+    group_machine: Ints
+
+    @property
+    def rows(self) -> int:
+        return int(self.row_start[-1])
+
+    @property
+    def row_group(self) -> Ints:
+        return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
+
+
+def compile_chain(source: Source, sites: Sequence[Site], decisions: Sequence[Decision], rules: Sequence[Rule]) -> Chain:
+    """Compile the sites of a space.
+
+    Raises:
+        SpaceError: a candidate is inconsistent, rules leave nothing, or too many decisions depend on each other.
+    """
+    return _Compiler(source, sites, decisions, rules).run()
+
+
+class _Compiler:
+    def __init__(
+        self, source: Source, sites: Sequence[Site], decisions: Sequence[Decision], rules: Sequence[Rule]
+    ) -> None:
+        self.source = source
+        self.sites = sites
+        self.decisions = decisions
+        self.rules = rules
+        self.headers: list[UNet] = []
+        self.introduced = self._introduction()
+        self.rule_step = [max(self._step_of(d) for d in rule.forbidden.scope) for rule in rules]
+        self.last_use = self._last_use()
+
+    def run(self) -> Chain:
+        state = _State(np.array([0, 1]), {}, [START], np.zeros(1, dtype=np.int64))
+        steps = []
+        for t, site in enumerate(self.sites):
+            step, state = self._step(t, site, state)
+            steps.append(step)
+        return Chain(tuple(steps), tuple(self.headers))
+
+    def _introduction(self) -> list[tuple[int, ...]]:
+        """Which decisions are chosen at which step: at the first site that needs them, after what they depend on."""
+        done: set[int] = set()
+        result = []
+        for t, site in enumerate(self.sites):
+            wanted: list[int] = []
+
+            def visit(d: int, wanted: list[int] = wanted) -> None:
+                if d in done:
+                    return
+                done.add(d)
+                for parent in self.decisions[d].condition.scope:
+                    visit(parent)
+                wanted.append(d)
+
+            for d in site.table.scope if t < len(self.sites) - 1 else range(len(self.decisions)):
+                visit(d)
+            result.append(tuple(wanted))
+        return result
+
+    def _step_of(self, decision: int) -> int:
+        return next(t for t, found in enumerate(self.introduced) if decision in found)
+
+    def _last_use(self) -> dict[int, int]:
+        last = {d: t for t, found in enumerate(self.introduced) for d in found}
+        for t, site in enumerate(self.sites):
+            last.update((d, max(t, last[d])) for d in site.table.scope)
+        for d, decision in enumerate(self.decisions):
+            last.update((p, max(self._step_of(d), last[p])) for p in decision.condition.scope)
+        for rule, t in zip(self.rules, self.rule_step, strict=True):
+            last.update((d, max(t, last[d])) for d in rule.forbidden.scope)
+        return last
+
+    def _step(self, t: int, site: Site, state: _State) -> tuple[Step, _State]:
+        new = self.introduced[t]
+        columns, choices, listed = self._choose(site, new, state)
+        rows, count = state.rows, len(listed)
+        valid = np.ones((rows, count), dtype=bool)
+        for rule, at in zip(self.rules, self.rule_step, strict=True):
+            if at == t:
+                valid &= ~_holds(rule.forbidden, columns, self.decisions)
+        if not valid.any():
+            raise SpaceError("the rules leave no candidate", where=self.source.document.where(("rules",)))
+        symbol = np.broadcast_to(site.table.ids[tuple(columns[d] for d in site.table.scope)], (rows, count))
+        pieces, emissions, piece = self._emit(site, state, symbol, valid)
+        piece_emission = np.array([emission for _, emission in pieces], dtype=np.int64)
+
+        group = state.row_group[:, None]
+        emitted = np.where(valid, piece_emission[piece], 0)
+        edge_code = group * len(emissions) + emitted
+        seen = np.zeros((len(state.row_start) - 1) * len(emissions), dtype=bool)
+        seen[edge_code[valid]] = True
+        edges = np.flatnonzero(seen)
+        number = np.cumsum(seen) - 1
+        edge = np.where(valid, number[edge_code], NONE)
+        edge_group, edge_emission = np.divmod(edges, len(emissions))
+        edge_piece = np.zeros(len(edges), dtype=np.int64)
+        edge_piece[edge[valid]] = piece[valid]
+
+        machines, edge_machine = self._advance(site, state, edge_group, edge_piece, pieces, emissions)
+        live = [d for d in columns if self.last_use[d] > t]
+        key, span = self._key(site, columns, live, (rows, count))
+        flat = np.flatnonzero(valid)
+        code = edge.ravel()[flat] * span + key.ravel()[flat]
+        codes, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+        way_edge, way_key = np.divmod(codes, span)
+        order = np.lexsort((first, way_edge))
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        way_start = np.searchsorted(way_edge, np.arange(len(edges) + 1))
+        edge_next, chosen = _merge(way_start, way_key[order], edge_machine)
+
+        sizes = np.diff(way_start)[chosen]
+        row_start = np.concatenate(([0], np.cumsum(sizes)))
+        keys = way_key[order][np.concatenate([np.arange(way_start[e], way_start[e + 1]) for e in chosen])]
+        arrived = row_start[edge_next[way_edge]] + (place - way_start[way_edge])
+        next_row = np.full(rows * count, NONE, dtype=np.int64)
+        next_row[flat] = arrived[inverse]
+        way = flat[first[order]]
+        step = Step(
+            site,
+            new,
+            choices,
+            _listed(next_row.reshape(rows, count), listed),
+            _listed(edge, listed),
+            state.row_start,
+            np.searchsorted(edge_group, np.arange(len(state.row_start))),
+            edge_next,
+            edge_piece,
+            edge_emission,
+            way_start,
+            way // count * count + listed[way % count],
+            pieces,
+            emissions,
+            tuple(state.machines),
+            state.group_machine,
+        )
+        return step, _State(row_start, self._columns(keys, live), machines, edge_machine[chosen])
+
+    def _choose(self, site: Site, new: tuple[int, ...], state: _State) -> tuple[dict[int, Ints], Ints, Ints]:
+        """Columns [R, K] (or broadcastable) of all live decisions; choices [K, new]; listed number of each k.
+
+        The K joint choices run from the most to the least preferred; files and encodings number them as listed.
+        """
+        radices = [len(self.decisions[d].choices) for d in new]
+        count = int(np.prod(radices, dtype=np.float64)) if new else 1
+        if count * state.rows > MAX_TRANSITIONS:
+            live = [self.decisions[d].name for d in (*state.columns, *new)]
+            raise SpaceError(
+                f"too many decisions depend on each other here ({', '.join(live)})",
+                where=self.source.document.where(site.path),
+                got=f"{count * state.rows} joint states",
+                allowed=f"<= {MAX_TRANSITIONS}",
+                next_step="let one decision stand for several, or give them fewer choices",
+            )
+        choices = np.stack(np.unravel_index(np.arange(count), radices), axis=1) if new else np.zeros((1, 0), np.int64)
+        ranks = np.zeros((count, len(new)), dtype=np.int64)
+        for i, d in enumerate(new):
+            default = self.decisions[d].default
+            ranks[:, i] = np.where(choices[:, i] == default, 0, choices[:, i] + (choices[:, i] < default))
+        listed = np.lexsort(ranks.T[::-1]) if new else np.zeros(1, dtype=np.int64)
+        columns = {d: column[:, None] for d, column in state.columns.items()}
+        for i, d in enumerate(new):
+            column = choices[listed, i][None, :]
+            decision = self.decisions[d]
+            if decision.condition.alternatives:
+                active = _holds(decision.condition, columns, self.decisions)
+                column = np.where(active, column, decision.default)
+            columns[d] = column
+        return columns, choices, listed
+
+    def _emit(
+        self, site: Site, state: _State, symbol: Ints, valid: Bools
+    ) -> tuple[tuple[tuple[Local, int], ...], tuple[Emission, ...], Ints]:
+        """Resolve what the table says for the widths that come in; ``piece`` [R, K] indexes the first result."""
+        locals_: dict[Local, int] = {}
+        of_machine = [locals_.setdefault(local(m, site.role), len(locals_)) for m in state.machines]
+        row_local = np.array(of_machine, dtype=np.int64)[state.group_machine][state.row_group]
+        symbols = len(site.table.values)
+        code = row_local[:, None] * symbols + symbol
+        seen = np.zeros(len(locals_) * symbols, dtype=bool)
+        seen[code[valid]] = True
+        surroundings = list(locals_)
+        pieces: dict[tuple[Local, int], int] = {}
+        known: dict[Any, int] = {}
+        emissions: list[Emission] = []
+        lookup = np.zeros(len(seen), dtype=np.int64)
+        for pair in np.flatnonzero(seen):
+            around = surroundings[int(pair) // symbols]
+            emission = self._settled(site, site.table.values[int(pair) % symbols], around)
+            identity = tuple(map(effect_key, emission)) if isinstance(emission, tuple) else effect_key(emission)
+            found = known.get(identity)
+            if found is None:
+                found = known[identity] = len(emissions)
+                emissions.append(emission)
+            lookup[pair] = pieces.setdefault((around, found), len(pieces))
+        return tuple(pieces), tuple(emissions), lookup[code]
+
+    def _settled(self, site: Site, value: Any, around: Local) -> Emission:
+        if site.role not in ("down", "middle", "up") or value is None:
+            return value  # type: ignore[no-any-return]
+        channels = around.channels + around.skip_channels
+        layer = settle(value, channels, site.role == "up")
+        header = self.headers[around.header]
+        try:
+            for block in layer:
+                channels = block_out(header, block, channels, Place("middle"))
+        except ArchError as problem:
+            where = self.source.document.where(site.path)
+            what = f"a candidate is inconsistent: {problem.what}"
+            raise SpaceError(what, where=where, got=problem.got, allowed=problem.allowed) from None
+        return layer
+
+    def _advance(
+        self,
+        site: Site,
+        state: _State,
+        edge_group: Ints,
+        edge_piece: Ints,
+        pieces: tuple[tuple[Local, int], ...],
+        emissions: tuple[Emission, ...],
+    ) -> tuple[list[Machine], Ints]:
+        code = state.group_machine[edge_group] * len(pieces) + edge_piece
+        codes, inverse = np.unique(code, return_inverse=True)
+        known: dict[Machine, int] = {}
+        after = np.empty(len(codes), dtype=np.int64)
+        for i, pair in enumerate(codes):
+            machine, piece = divmod(int(pair), len(pieces))
+            emission = emissions[pieces[piece][1]]
+            header = 0
+            if isinstance(emission, UNet):
+                header = len(self.headers)
+                self.headers.append(emission)
+            reached = advance(state.machines[machine], site.role, emission, header)
+            after[i] = known.setdefault(reached, len(known))
+        return list(known), after[inverse]
+
+    def _key(self, site: Site, columns: dict[int, Ints], live: list[int], shape: tuple[int, int]) -> tuple[Ints, int]:
+        span = 1
+        key: Ints = np.zeros(shape, dtype=np.int64)
+        for d in live:
+            radix = len(self.decisions[d].choices)
+            span *= radix
+            key = key * radix + columns[d]
+        if span >= 1 << 40:
+            raise SpaceError("too many decisions stay open here", where=self.source.document.where(site.path),
+                             got=", ".join(self.decisions[d].name for d in live))  # fmt: skip
+        return key, span
+
+    def _columns(self, keys: Ints, live: list[int]) -> dict[int, Ints]:
+        columns = {}
+        for d in reversed(live):
+            keys, columns[d] = np.divmod(keys, len(self.decisions[d].choices))
+        return {d: columns[d] for d in live}
+
+
+def _holds(condition: Condition, columns: dict[int, Ints], decisions: Sequence[Decision]) -> Bools:
+    result: Bools = np.zeros((1, 1), dtype=bool)
+    for alternative in condition.alternatives:
+        term: Bools = np.ones((1, 1), dtype=bool)
+        for d, allowed in alternative:
+            lookup = np.array([i in allowed for i in range(len(decisions[d].choices))])
+            term = term & lookup[columns[d]]
+        result = result | term
+    return result
+
+
+def _listed(values: Ints, listed: Ints) -> Ints:
+    """Columns by preference -> columns as listed."""
+    result = np.empty(values.shape, dtype=np.int32)
+    result[:, listed] = values
+    return result  # type: ignore[return-value]
+
+
+def _merge(way_start: Ints, keys: Ints, machine: Ints) -> tuple[Ints, Ints]:
+    """Edges that reach the same rows in the same order and state lead to one group; a representative of each."""
+    _, key_id = np.unique(keys, return_inverse=True)
+    span = int(key_id.max()) + 1
+    sizes = np.diff(way_start)
+    edge_next = np.empty(len(sizes), dtype=np.int64)
+    chosen: list[Ints] = []
+    total = 0
+    for size in np.unique(sizes):
+        edges = np.flatnonzero(sizes == size)
+        mark = machine[edges]
+        for i in range(int(size)):
+            mark = np.unique(mark * span + key_id[way_start[edges] + i], return_inverse=True)[1]
+        _, first, mark = np.unique(mark, return_index=True, return_inverse=True)
+        edge_next[edges] = total + mark
+        chosen.append(edges[first])
+        total += len(first)
+    return edge_next, np.concatenate(chosen)
