@@ -41,9 +41,10 @@ class TableText:
     numeric: frozenset[int] = frozenset()
     title: str = ""
 
-    def text(self, width: int | None = None) -> str:
+    def text(self) -> str:
         """A box for the terminal (plain where the output is not a terminal)."""
         from rich import box
+        from rich.cells import cell_len
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -58,12 +59,13 @@ class TableText:
         for i, name in enumerate(self.header):
             footer = self.total[i] if self.total else ""
             table.add_column(Text(name), footer=Text(footer), justify="right" if i in self.numeric else "left",
-                             no_wrap=i in self.numeric, overflow="fold")  # fmt: skip
+                             no_wrap=True)  # fmt: skip
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         out = io.StringIO()
-        longest = sum(max(map(len, column)) + 2 for column in zip(self.header, *self.rows, strict=True))
-        Console(file=out, width=width or max(80, longest + 4)).print(table)
+        columns = zip(self.header, *self.rows, self.total or self.header, strict=True)
+        longest = sum(max(cell_len(cell) for cell in column) + 4 for column in columns)
+        Console(file=out, width=max(80, longest, cell_len(self.title))).print(table)
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n") + "\n"
 
     def markdown(self) -> str:
