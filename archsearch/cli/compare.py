@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archsearch.cli.profile import Format, Grain, _format, make_profile
+from archsearch.cli.options import (
+    Batch,
+    BytesAt,
+    Format,
+    FormatOption,
+    Grain,
+    Latent,
+    Output,
+    Passes,
+    Tables,
+    Text,
+    chosen_format,
+)
+from archsearch.cli.profile import make_profile
 from archsearch.errors import ArchsearchError
 
 if TYPE_CHECKING:
@@ -27,17 +40,17 @@ EPILOG = """Examples:
 
 def compare(
     archs: Annotated[list[str], typer.Argument(metavar="A B ...", help="Two or more architectures, as for profile.")],
-    table: Annotated[list[str] | None, typer.Option("--table", "-t", metavar="T", help="Latency table: name or folder; repeatable.")] = None,
-    latent: Annotated[str | None, typer.Option(metavar="HxW", help="Latent size for all. [default: 64x64]")] = None,
-    text: Annotated[int | None, typer.Option(help="Text tokens for all. [default: 77]")] = None,
-    batch: Annotated[int, typer.Option(help="Batch size.")] = 1,
-    passes: Annotated[int, typer.Option(help="Guidance passes: 1 or 2.")] = 1,
-    precision: Annotated[str, typer.Option(help="Bytes are counted at fp32, fp16 or int8.")] = "fp32",
+    table: Tables = None,
+    latent: Latent = None,
+    text: Text = None,
+    batch: Batch = 1,
+    passes: Passes = 1,
+    precision: BytesAt = "fp32",
     by: Annotated[Grain | None, typer.Option(help="Also show rows side by side at this grain.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON (archsearch.compare/1).")] = False,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.table,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout.")] = None,
-) -> None:  # fmt: skip
+    format_: FormatOption = Format.table,
+    output: Output = None,
+) -> None:
     """Put networks side by side under the same conditions."""
     from archsearch.cli.common import emit, emit_json, note
 
@@ -47,7 +60,7 @@ def compare(
         )
     conditions = (latent or "64x64", 77 if text is None else text, batch, passes, precision)
     profiles = [make_profile(arch, tuple(table or ()), *conditions) for arch in archs]
-    shown = _format(json_, format_, output)
+    shown = chosen_format(json_, format_, output)
     if shown is Format.json:
         emit_json(comparison_json(profiles, (by or Grain.stage).value), output)
     elif shown is Format.html:
@@ -107,6 +120,7 @@ def totals_table(profiles: Sequence[Profile]) -> TableText:
 def rows_table(profiles: Sequence[Profile], by: Grain) -> TableText:
     """Rows with the same stage and block beside each other: parameters and MACs, latency on the first table."""
     from archsearch.cli.columns import TableText
+
     columns: list[dict[tuple[str, str, str], tuple[str, ...]]] = []
     header = ["stage", "block", "operator"][: {"stage": 1, "block": 2, "op": 3}[by.value]]
     labels = len(header)

@@ -55,12 +55,12 @@ def findings() -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def _data(name: str, purpose: str) -> Finding:
+def _data(name: Literal["search_spaces", "latency_tables"], purpose: str) -> Finding:
     from archsearch.errors import ArchsearchError
     from archsearch.resources import data_folder
 
     try:
-        folder = data_folder(name)  # type: ignore[arg-type]
+        folder = data_folder(name)
     except ArchsearchError:
         return Finding(name, "missing", "", purpose, "reinstall archsearch: its data files are missing")
     count = len(list(folder.rglob("*.yaml")))

@@ -8,6 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.options import (
+    Batch,
+    BytesAt,
+    Format,
+    FormatOption,
+    Fused,
+    Grain,
+    Latent,
+    Output,
+    Passes,
+    Tables,
+    Text,
+    chosen_format,
+)
 from archsearch.errors import CostError
 
 if TYPE_CHECKING:
@@ -29,24 +43,6 @@ EPILOG = """Examples:
 """
 
 
-class Grain(StrEnum):
-    """Grain of the rows."""
-
-    stage = "stage"
-    block = "block"
-    op = "op"
-
-
-class Format(StrEnum):
-    """Output format."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    html = "html"
-
-
 class View(StrEnum):
     """What a table or Markdown output shows."""
 
@@ -57,21 +53,28 @@ class View(StrEnum):
 
 
 def profile(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Preset, architecture file, diffusers folder or config.json, or STUDY#TRIAL.")],
-    table: Annotated[list[str] | None, typer.Option("--table", "-t", metavar="T", help="Latency table: name or folder; repeatable.")] = None,
-    latent: Annotated[str | None, typer.Option(metavar="HxW", help="Latent height and width. [default: 64x64, or what the preset states]")] = None,
-    text: Annotated[int | None, typer.Option(help="Text tokens. [default: 77]")] = None,
-    batch: Annotated[int, typer.Option(help="Batch size.")] = 1,
-    passes: Annotated[int, typer.Option(help="Guidance passes, run one after the other: 1 or 2.")] = 1,
-    precision: Annotated[str, typer.Option(help="Bytes are counted at fp32, fp16 or int8.")] = "fp32",
-    fused_attention: Annotated[bool, typer.Option("--fused-attention", help="Count memory as if attention scores were never stored.")] = False,
+    arch: Annotated[
+        str,
+        typer.Argument(metavar="ARCH", help="Preset, architecture file, diffusers folder or config.json, STUDY#TRIAL."),
+    ],
+    table: Tables = None,
+    latent: Latent = None,
+    text: Text = None,
+    batch: Batch = 1,
+    passes: Passes = 1,
+    precision: BytesAt = "fp32",
+    fused_attention: Fused = False,
     by: Annotated[Grain, typer.Option(help="Grain of the rows.")] = Grain.stage,
-    view: Annotated[list[View] | None, typer.Option(help="What to show beside the totals; repeatable. [default: rows]")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Build the module and check every operator's count against torch and fvcore.")] = False,
+    view: Annotated[
+        list[View] | None, typer.Option(help="What to show beside the totals; repeatable. [default: rows]")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Build the module and check every operator against torch and fvcore.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON (archsearch.profile/1).")] = False,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.table,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write here instead of stdout.")] = None,
-) -> None:  # fmt: skip
+    format_: FormatOption = Format.table,
+    output: Output = None,
+) -> None:
     """Count parameters, MACs and memory of a network exactly, and predict its latency from tables."""
     from archsearch.cli.common import emit, emit_json, note
 
@@ -80,7 +83,7 @@ def profile(
     result = make_profile(arch, tuple(table or ()), latent, text, batch, passes, precision, fused_attention)
     if verify:
         _verify(result)
-    shown = _format(json_, format_, output)
+    shown = chosen_format(json_, format_, output)
     if shown is Format.json:
         from archsearch.latency.profile import to_json
 
@@ -142,15 +145,6 @@ def parse_latent(text: str) -> tuple[int, int]:
     if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit() and len(text) < 16):
         raise CostError("not a latent size", where="--latent", got=text, allowed="HEIGHTxWIDTH, as 64x64")
     return int(height), int(width)
-
-
-def _format(json_: bool, format_: Format, output: Path | None) -> Format:
-    if json_:
-        return Format.json
-    if format_ is Format.table and output is not None:
-        suffixes = {".json": Format.json, ".csv": Format.csv, ".md": Format.markdown, ".html": Format.html}
-        return suffixes.get(output.suffix.lower(), Format.table)
-    return format_
 
 
 def _text(result: Profile, by: Grain, views: tuple[View, ...], shown: Format) -> str:

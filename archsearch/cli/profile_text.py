@@ -45,9 +45,7 @@ def rows_table(profile: Profile, by: By) -> TableText:
     params = apportioned([row.params / 1e6 for row in rows], 3)
     macs = apportioned([row.macs / 1e9 for row in rows], 3)
     plain = apportioned([row.macs_without_attention / 1e9 for row in rows], 3)
-    latency = [
-        apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))
-    ]
+    latency = [apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))]
     total = _totals(len(names), params, macs, plain, *latency)
     columns = [params, macs, plain]
     header = [*names, "params M", "MACs G", "without att. G"]
@@ -61,7 +59,9 @@ def rows_table(profile: Profile, by: By) -> TableText:
 
 
 def _totals(labels: int, *columns: list[str]) -> list[str]:
-    return ["total"] + [""] * (labels - 1) + [f"{sum(round(float(c) * 1000) for c in col) / 1000:.3f}" for col in columns]
+    return (
+        ["total"] + [""] * (labels - 1) + [f"{sum(round(float(c) * 1000) for c in col) / 1000:.3f}" for col in columns]
+    )
 
 
 def stages_table(profile: Profile) -> TableText:

@@ -22,7 +22,8 @@ By: TypeAlias = Literal["stage", "block", "op"]
 class Row:
     """One row: a stage, a block of a stage, or one operator of a block.
 
-    ``latency_ms`` (all guidance passes together) is aligned with the profile's tables; ``provenance`` likewise (``measured``, ``modelled``, ...).
+    ``latency_ms`` (all guidance passes together) is aligned with the profile's tables; ``provenance`` likewise
+    (``measured``, ``modelled``, ...).
     """
 
     stage: str

@@ -83,8 +83,9 @@ def test_key_round_trip(op: Op) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", "conv2d", "conv2d[1x2](k=3)@nhwc", "nothing[1x2]()@row", "add[1x2]()@row", "silu[1x2]()@nhwc", "linear[1x4]()@row",
-     "conv2d[1x4x8x8](bias=1,g=0,k=3,out=4,s=1)@nhwc", "linear[1x4](bias=1,out=four)@row", "silu[1x]()@row",
+    ["", "conv2d", "conv2d[1x2](k=3)@nhwc", "nothing[1x2]()@row", "add[1x2]()@row", "silu[1x2]()@nhwc",
+     "linear[1x4]()@row", "conv2d[1x4x8x8](bias=1,g=0,k=3,out=4,s=1)@nhwc",
+     "linear[1x4](bias=1,out=four)@row", "silu[1x]()@row",
      "silu[1x2](x=1)@row\n", "silu[" + "9x" * 100 + "9]()@row"],
 )  # fmt: skip
 def test_hostile_keys_are_refused(key: str) -> None:
