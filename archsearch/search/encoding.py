@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from archsearch.errors import SpaceError
+
 if TYPE_CHECKING:
-    pass
+    from archsearch.space import Space
 
 Encoding: TypeAlias = tuple[int, ...]
 DRAWS = 32
@@ -41,6 +43,31 @@ class Domain(Protocol):
     def sample(self, count: int, seed: int) -> Sequence[Encoding]:
         """Uniform draws over canonical encodings."""
         ...
+
+
+class SpaceDomain:
+    """A search space as a :class:`Domain`."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self.names: tuple[str, ...] = tuple(decision.name for decision in space.decisions)
+        self.choices: tuple[int, ...] = tuple(len(decision.choices) for decision in space.decisions)
+        self.baseline: Encoding = space.canonical(space.defaults())
+
+    def size(self) -> int:
+        """Number of candidates."""
+        return self._space.size()
+
+    def canonical(self, encoding: Encoding) -> Encoding | None:
+        """The canonical encoding of the same architecture; None where a rule forbids it."""
+        try:
+            return self._space.canonical(encoding)
+        except SpaceError:
+            return None
+
+    def sample(self, count: int, seed: int) -> list[Encoding]:
+        """Uniform draws over canonical encodings."""
+        return [tuple(row) for row in self._space.sample(count, seed).tolist()]
 
 
 def draw(domain: Domain, seed: int, number: int, known: Container[Encoding]) -> Encoding:

@@ -67,8 +67,7 @@ class Objective:
             return f"{value:.3f} ms"
         if self.quantity == "quality":
             return f"{value:.5f}"
-        text = scaled(value)
-        return f"{text}B" if self.unit == "bytes" and text[-1].isalpha() else f"{text} B" if self.unit else text
+        return binary(value) if self.unit == "bytes" else scaled(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,14 @@ def scaled(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3f} {unit}"
     return f"{value:.0f}"
+
+
+def binary(value: float) -> str:
+    """``3438083856`` -> ``3.202 GiB``."""
+    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(value) >= size:
+            return f"{value / size:.3f} {unit}"
+    return f"{value:.0f} B"
 
 
 def table_refs(names: Iterable[str], constraints: Iterable[str]) -> tuple[str, ...]:

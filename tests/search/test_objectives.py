@@ -147,7 +147,7 @@ def test_unreachable_limits_name_the_nearest_value():
 
 def test_values_for_people():
     assert Objective("params").show(859_520_964) == "859.521 M"
-    assert Objective("size").show(3_438_083_856) == "3.438 GB"
+    assert Objective("size").show(3_438_083_856) == "3.202 GiB"
     assert Objective("memory").show(12) == "12 B"
     assert Objective("latency", "t").show(1.23456) == "1.235 ms"
     assert Objective("quality").show(math.nan) == "n/a"
