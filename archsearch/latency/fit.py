@@ -2,8 +2,8 @@
 
 t = overhead + macs / speed + bytes / bandwidth, every coefficient non-negative, least squares in relative error.
 Work and bytes only ever add time, so more of either is never predicted faster, and large operators extrapolate in
-proportion (a random forest would not).  The error band comes from leave-one-out residuals.  Plain Python: three
-coefficients and a few hundred rows need no more.
+proportion (a random forest would not).  The error band comes from residuals of rows held out of the fit.  Plain
+Python: three coefficients and a few hundred rows need no more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import NamedTuple, TypeAlias
 from archsearch.cost.op import Op
 
 MIN_ROWS = 8  # fewer rows of a family say too little about its spread
-COVERAGE = 0.8  # of the leave-one-out residuals, as between p10 and p90 of measured rows
+FOLDS = 10
+COVERAGE = 0.8  # of the held-out residuals, as between p10 and p90 of measured rows
+WORST_FACTOR = 1000.0
 FEW_ROWS_FACTOR = 2.0
 FOREIGN_FACTOR = 4.0  # a family without any row: fitted on all other rows of the table
 
@@ -63,17 +65,17 @@ def features(op: Op, bytes_per_value: int) -> Features:
 def fit(rows: Sequence[tuple[Features, float]], at_least: float = 1.0) -> Fit:
     """Fit rows of (features, milliseconds); needs at least one.
 
-    The error factor is the leave-one-out residual that ``COVERAGE`` of the rows stay within, never below
-    ``at_least``, nor below ``FEW_ROWS_FACTOR`` where there are few rows.
+    The error factor is what ``COVERAGE`` of the held-out residuals stay within (ten folds), never below ``at_least``,
+    nor below ``FEW_ROWS_FACTOR`` where there are few rows.
     """
-    gram = _gram(rows)
-    coefficients = _solve(gram)
+    folds = [_gram(rows[i::FOLDS]) for i in range(min(FOLDS, len(rows)))]
+    coefficients = _solve(_sum(folds))
     factor = max(at_least, FEW_ROWS_FACTOR if len(rows) < MIN_ROWS else 1.0)
     if len(rows) >= MIN_ROWS:
         residuals = []
-        for x, t in rows:
-            left = _solve(_subtract(gram, x, t))
-            residuals.append(abs(math.log(_dot(left, x) / t)))
+        for i in range(len(folds)):
+            without = _solve(_sum(folds[:i] + folds[i + 1 :]))
+            residuals += [abs(math.log(max(_dot(without, x) / t, 1 / WORST_FACTOR))) for x, t in rows[i::FOLDS]]
         residuals.sort()
         factor = max(factor, math.exp(residuals[math.ceil(COVERAGE * len(residuals)) - 1]))
     work = [x[1] + x[2] for x, _ in rows]
@@ -96,10 +98,11 @@ def _gram(rows: Sequence[tuple[Features, float]]) -> _Gram:
     return a, b
 
 
-def _subtract(gram: _Gram, x: Features, t: float) -> _Gram:
-    y = [value / t for value in x]
-    a, b = gram
-    return [[a[i][j] - y[i] * y[j] for j in range(3)] for i in range(3)], [b[i] - y[i] for i in range(3)]
+def _sum(parts: Sequence[_Gram]) -> _Gram:
+    return (
+        [[sum(a[i][j] for a, _ in parts) for j in range(3)] for i in range(3)],
+        [sum(b[i] for _, b in parts) for i in range(3)],
+    )
 
 
 def _solve(gram: _Gram) -> Features:

@@ -106,7 +106,7 @@ def _attention(op: Op) -> nn.Module:
         # With one key head all query heads are rows of one product.  (litert-torch 0.10 converts a transposed
         # broadcast, which repeating the head would need, into a wrong result.)
         y = score(q_BLHD.flatten(1, 2)[:, None], k_BS1D.flatten(2)[:, None], v_BS1D.flatten(2)[:, None])
-        return y.flatten(0, 1).unflatten(1, q_BLHD.shape[1:3]).flatten(2)
+        return y.reshape(*q_BLHD.shape[:2], -1)
 
     return _Function(attend_one if kv_heads == 1 else attend)
 
@@ -116,7 +116,7 @@ def _relu_scores(q_BHLD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
     head_dim, keys = q_BHLD.shape[-1], k_BHSD.shape[2]
     scores = torch.bmm(q_BHLD.flatten(0, 1), k_BHSD.flatten(0, 1).transpose(1, 2))
     scores = F.relu(scores) * (1.0 / (keys * math.sqrt(head_dim)))
-    return torch.bmm(scores, v_BHSD.flatten(0, 1)).unflatten(0, q_BHLD.shape[:2])
+    return torch.bmm(scores, v_BHSD.flatten(0, 1)).view(*q_BHLD.shape[:3], head_dim)
 
 
 def _sinusoid(op: Op) -> nn.Module:

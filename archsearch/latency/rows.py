@@ -1,8 +1,8 @@
 """Rows of a latency table as text: one operator a line, strict in both directions.
 
-Times are milliseconds.  ``p10_ms`` and ``p90_ms`` are quantiles over the runs of a measured row, and the ends of the
-error band of a modelled one.  ``ratio`` is the row's time over that of the table's reference operator, measured in
-the same minutes.
+Times are milliseconds.  ``p10_ms`` and ``p90_ms`` are quantiles over the counted runs of a measured row, and the ends
+of the error band of a modelled one.  ``ratio`` is the row's time over that of the table's reference operator, which ran
+between the same runs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from archsearch.errors import LatencyError
 RowProvenance: TypeAlias = Literal["measured", "imported", "interpolated", "modelled"]
 FROM_DEVICE: frozenset[str] = frozenset({"measured", "imported"})
 _PROVENANCE = get_args(RowProvenance)
+Timing: TypeAlias = Literal["", "steady", "unsteady", "cpu"]
+_TIMING = get_args(Timing)
 
 
 class OpRow(NamedTuple):
     """The latency of one operator.
 
-    ``graph`` lists the nodes of the single-operator model that was timed (``CONV_2D``, ``2 MEAN + SUB + ...``);
-    ``cpu_ms`` is the processor time of the median run, ``reference_ms`` the reference operator beside it.
-    Zero runs and empty texts where a row was not measured here.
+    ``runs`` were counted and ``dropped`` were not.  ``timing`` says which were: ``steady``, wall time while the
+    reference operator ran at its quiet level; ``unsteady``, wall time under whatever load there was; ``cpu``,
+    processor time, because the scheduler never left the core alone; empty where nothing was timed here.  ``cpu_ms``
+    is the median processor time of the counted runs, ``reference_ms`` the reference operator's beside them.  ``graph``
+    lists the nodes of the single-operator model that was timed (``CONV_2D``, ``2 MEAN + SUB + ...``).
     """
 
     key: str
@@ -31,13 +35,15 @@ class OpRow(NamedTuple):
     latency_ms: float
     p10_ms: float
     p90_ms: float
-    runs: int
     provenance: RowProvenance
-    ratio: float | None
-    reference_ms: float | None
-    cpu_ms: float | None
-    graph: str
-    measured_at: str
+    runs: int = 0
+    dropped: int = 0
+    timing: Timing = ""
+    ratio: float | None = None
+    reference_ms: float | None = None
+    cpu_ms: float | None = None
+    graph: str = ""
+    measured_at: str = ""
 
 
 COLUMNS: tuple[str, ...] = OpRow._fields
@@ -45,24 +51,11 @@ COLUMNS: tuple[str, ...] = OpRow._fields
 
 def format_row(row: OpRow) -> list[str]:
     """The cells of a row; :func:`parse_row` reads them back to the same value at printed precision."""
-    return [
-        row.key,
-        row.kind,
-        _text(row.latency_ms),
-        _text(row.p10_ms),
-        _text(row.p90_ms),
-        str(row.runs),
-        row.provenance,
-        _text(row.ratio),
-        _text(row.reference_ms),
-        _text(row.cpu_ms),
-        row.graph,
-        row.measured_at,
-    ]
+    return [value if isinstance(value, str) else _text(value) for value in row]
 
 
 def _text(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def parse_row(cells: Sequence[str], where: str) -> OpRow:
@@ -75,20 +68,24 @@ def parse_row(cells: Sequence[str], where: str) -> OpRow:
     if len(cells) != len(COLUMNS):
         raise LatencyError("a row has another number of cells (truncated?)", where=where, got=len(cells),
                            allowed=len(COLUMNS))  # fmt: skip
-    key, kind, latency, p10, p90, runs, provenance, ratio, reference, cpu, graph, measured_at = cells
+    key, kind, latency, p10, p90, provenance, runs, dropped, timing, ratio, reference, cpu, graph, measured_at = cells
     if not key.startswith(kind + "[") or not kind:
         raise LatencyError("the key is not an operator of the row's kind", where=where, got=f"{kind}: {key}",
                            allowed="kind[shapes](attributes)@layout")  # fmt: skip
     if provenance not in _PROVENANCE:
         raise LatencyError("unknown provenance", where=where, got=provenance, allowed=", ".join(_PROVENANCE))
+    if timing not in _TIMING:
+        raise LatencyError("unknown timing", where=where, got=timing, allowed=", ".join(_TIMING[1:]))
     row = OpRow(
         key,
         kind,
         _positive(latency, "latency_ms", where),
         _positive(p10, "p10_ms", where),
         _positive(p90, "p90_ms", where),
-        _runs(runs, where),
         cast(RowProvenance, provenance),
+        _whole(runs, "runs", where),
+        _whole(dropped, "dropped", where),
+        cast(Timing, timing),
         _positive(ratio, "ratio", where) if ratio else None,
         _positive(reference, "reference_ms", where) if reference else None,
         _positive(cpu, "cpu_ms", where) if cpu else None,
@@ -112,9 +109,9 @@ def _positive(text: str, name: str, where: str) -> float:
     return value
 
 
-def _runs(text: str, where: str) -> int:
+def _whole(text: str, name: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise LatencyError("runs must be a whole number", where=where, got=text or "nothing")
+        raise LatencyError(f"{name} must be a whole number", where=where, got=text or "nothing")
     return int(text)
 
 

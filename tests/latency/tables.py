@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from archsearch.cost.op import Op
-from archsearch.latency.rows import OpRow
+from archsearch.latency.rows import OpRow, RowProvenance
 from archsearch.latency.write import write_table
 
 HEAD: dict[str, object] = {
@@ -26,11 +26,9 @@ HEAD: dict[str, object] = {
 }
 
 
-def row(op: Op, latency_ms: float, provenance: str = "measured", spread: float = 0.1) -> OpRow:
-    return OpRow(
-        op.key, op.kind, latency_ms, latency_ms * (1 - spread), latency_ms * (1 + spread), 5, provenance,
-        None, None, None, "", "2026-11-21T00:00:00Z",
-    )  # fmt: skip
+def row(op: Op, latency_ms: float, provenance: RowProvenance = "measured", spread: float = 0.1) -> OpRow:
+    low, high = latency_ms * (1 - spread), latency_ms * (1 + spread)
+    return OpRow(op.key, op.kind, latency_ms, low, high, provenance, runs=5, timing="steady")
 
 
 def formula_ms(op: Op) -> float:

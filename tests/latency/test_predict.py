@@ -3,7 +3,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.arch.values import ResBlock, Stage, TimeEmbedding, UNet
@@ -112,6 +112,7 @@ def test_empty_table(tmp_path: Path) -> None:
 sizes = st.integers(4, 512)
 
 
+@settings(deadline=None)
 @given(sizes, sizes, st.integers(2, 128), st.sampled_from(["channels", "out", "side"]), st.floats(1, 8))
 def test_more_work_is_never_faster(
     noisy: LatencyTable, channels: int, out: int, side: int, grow: str, by: float
@@ -156,6 +157,7 @@ def test_few_rows_widen_the_band(tmp_path: Path) -> None:
     assert foreign.high_ms >= 4 * foreign.latency_ms * (1 - 1e-3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e12), st.floats(1, 1e12), st.floats(1e-5, 1e5)), min_size=1, max_size=30))
 def test_fits_are_finite_and_not_negative(samples: list[tuple[float, float, float]]) -> None:
     found = fit([((1.0, macs, moved), t) for macs, moved, t in samples])

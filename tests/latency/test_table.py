@@ -2,7 +2,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsearch.errors import LatencyError
@@ -69,6 +69,7 @@ def test_duplicate_row(folder: Path) -> None:
         load_table(folder)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_cut_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = write_toy(tmp_path_factory.mktemp("cut") / "toy", OPS[:3])
@@ -79,6 +80,7 @@ def test_any_cut_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.D
         load_table(folder)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_damage_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = write_toy(tmp_path_factory.mktemp("bits") / "toy", OPS[:3])
@@ -130,22 +132,28 @@ def test_hostile_bytes(data: bytes) -> None:
 times = st.floats(1e-6, 1e6, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(times, times, times, st.integers(1, 10**6), st.none() | times, st.text("ABC_ +2", max_size=20))
 def test_rows_survive_text(a: float, b: float, c: float, runs: int, ratio: float | None, graph: str) -> None:
     low, mid, high = (float(f"{t:.6g}") for t in sorted((a, b, c)))
     ratio = None if ratio is None else float(f"{ratio:.6g}")
-    row = OpRow("silu[1x4]()@row", "silu", mid, low, high, runs, "measured", ratio, None, None, graph, "now")
+    row = OpRow("silu[1x4]()@row", "silu", mid, low, high, "measured", runs, 3, "cpu", ratio, None, None, graph, "now")
     assert parse_row(format_row(row), "here") == row
     assert len(format_row(row)) == len(COLUMNS)
 
 
 def test_quantiles_out_of_order() -> None:
-    row = OpRow("silu[1x4]()@row", "silu", 1.0, 0.9, 1.2, 5, "measured", None, None, None, "", "")
+    row = OpRow("silu[1x4]()@row", "silu", 1.0, 0.9, 1.2, "measured", runs=5)
     for bad in (row._replace(p10_ms=1.1), row._replace(p90_ms=0.95)):
         with pytest.raises(LatencyError, match="p10_ms <= latency_ms <= p90_ms"):
             parse_row(format_row(bad), "here")
     with pytest.raises(LatencyError, match="a measured row has runs"):
         parse_row(format_row(row._replace(runs=0)), "here")
+    cells = format_row(row)
+    for column, value in (("runs", "5.5"), ("dropped", "-1"), ("timing", "fast"), ("provenance", "guessed")):
+        bad_cells = [value if name == column else cell for name, cell in zip(COLUMNS, cells, strict=True)]
+        with pytest.raises(LatencyError, match=column):
+            parse_row(bad_cells, "here")
     with pytest.raises(LatencyError, match="not an operator of the row's kind"):
         parse_row(format_row(row._replace(kind="gelu")), "here")
 
