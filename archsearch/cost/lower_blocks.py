@@ -127,7 +127,7 @@ def attention(t: Tracer, x: int, source: int, slot: Attention, name: str) -> int
     if slot.qk_norm is not None:
         q = t.run(slot.qk_norm, (q,), f"{name}norm_q")
         k = t.run(slot.qk_norm, (k,), f"{name}norm_k")
-    y = t.attend(q, k, v, slot.scores)
+    y = t.attend(q, k, v, slot.scores, f"{name}attention")
     y = t.view(y, (batch, tokens, slot.heads * slot.head_dim))
     return t.run("linear", (y,), f"{name}to_out.0", out=width, bias=1)
 
@@ -159,7 +159,7 @@ def lower_spatial_attention(ctx: Context, block: SpatialAttention, channels: int
     x = t.view(x, (ctx.batch, tokens, channels))
     heads = (ctx.batch, tokens, block.heads, channels // block.heads)
     q, k, v = (t.run("linear", (x,), name, out=channels, bias=1) for name in ("to_q", "to_k", "to_v"))
-    y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax")
+    y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax", "attention")
     y = t.run("linear", (t.view(y, (ctx.batch, tokens, channels)),), "to_out.0", out=channels, bias=1)
     y = t.view(y, (ctx.batch, channels, height, width))
     return t.finish(t.run("add", (y, INPUT)))

@@ -95,7 +95,7 @@ def lower_text_encoder(ctx: Context, encoder: TextEncoder) -> Trace:
         q, k, v = (
             t.run("linear", (y,), f"self_attn.{name}_proj", out=encoder.width, bias=1) for name in ("q", "k", "v")
         )
-        y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax")
+        y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax", "self_attn.attention")
         y = t.view(y, (ctx.batch, ctx.text_tokens, encoder.width))
         y = t.run("linear", (y,), "self_attn.out_proj", out=encoder.width, bias=1)
         x = t.run("add", (x, y))

@@ -98,12 +98,12 @@ class Tracer:
         self.ops.append(TracedOp(op, self._prefix + name, reads, writes))
         return writes
 
-    def attend(self, q: int, k: int, v: int, scores: str) -> int:
+    def attend(self, q: int, k: int, v: int, scores: str, name: str) -> int:
         """Append an attention: scores, softmax or relu, weighted values.  K and V share K's shape."""
         op = Op("attention", (self.shapes[q], self.shapes[k]), (("scores", scores),))
         self.shapes.append(op.out_shape)
         writes = len(self.shapes) - 1
-        self.ops.append(TracedOp(op, self._prefix + "attention", (q, k, v), writes))
+        self.ops.append(TracedOp(op, self._prefix + name, (q, k, v), writes))
         return writes
 
     def view(self, tensor: int, shape: Shape) -> int:
@@ -117,7 +117,5 @@ class Tracer:
     def finish(self, output: int) -> Trace:
         """The trace, with views replaced by the tensors they look into."""
         views = self._views
-        ops = tuple(
-            t._replace(reads=tuple(dict.fromkeys(views.get(r, r) for r in t.reads))) for t in self.ops
-        )
+        ops = tuple(t._replace(reads=tuple(dict.fromkeys(views.get(r, r) for r in t.reads))) for t in self.ops)
         return Trace(ops, tuple(self.shapes), frozenset(self._outside), views.get(output, output))
