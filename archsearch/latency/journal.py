@@ -8,6 +8,7 @@ the old one, so that a kill between the two renames of a compaction leaves a tab
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -64,8 +65,26 @@ class JournalWriter:
     """Appends lines; each is written with one call and synced to disk before the method returns."""
 
     def __init__(self, path: Path) -> None:
+        """Open a journal, new or left by a run that was killed.
+
+        Raises:
+            LatencyError: another process measures into the same table.
+            OSError: the file cannot be opened.
+        """
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        while True:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(self._file), path.stat()):
+                    break
+            except BlockingIOError:
+                os.close(self._file)
+                raise LatencyError("another process is measuring into this table", where=str(path.parent),
+                                   next_step="wait for it, or measure into another table") from None  # fmt: skip
+            except FileNotFoundError:
+                pass
+            os.close(self._file)  # the file that we locked was removed by the process that finished with it
         self._drop_cut_line()
 
     def _drop_cut_line(self) -> None:

@@ -41,8 +41,10 @@ def _scalar(value: object) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def write_table(folder: Path, head: Mapping[str, object], rows: Iterable[OpRow]) -> None:
-    """Put a whole table in place and drop its journal.
+def write_table(
+    folder: Path, head: Mapping[str, object], rows: Iterable[OpRow], journal: JournalWriter | None = None
+) -> None:
+    """Put a whole table in place and drop its journal; pass the writer of a journal that is open.
 
     The order makes every prefix of the steps a table that loads with all rows: promise the new checksum in the
     journal, replace ``ops.csv``, replace ``table.yaml``, remove the journal.
@@ -51,9 +53,10 @@ def write_table(folder: Path, head: Mapping[str, object], rows: Iterable[OpRow])
     data = ops_bytes(rows)
     sha256 = hashlib.sha256(data).hexdigest()
     if (folder / OPS).exists():
-        journal = JournalWriter(folder / JOURNAL)
-        journal.seal(sha256)
-        journal.close()
+        writer = journal or JournalWriter(folder / JOURNAL)
+        writer.seal(sha256)
+        if journal is None:
+            writer.close()
     replace(folder / OPS, data)
     replace(folder / TABLE, head_text(head, sha256).encode())
     (folder / JOURNAL).unlink(missing_ok=True)
