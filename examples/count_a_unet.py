@@ -1,6 +1,6 @@
 """Describe a UNet as a value, count it, change one thing, and see what changed.
 
-    python examples/count_a_unet.py
+python examples/count_a_unet.py
 """
 
 from dataclasses import replace
