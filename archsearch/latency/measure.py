@@ -20,16 +20,16 @@ from archsearch.latency.table import OPS, TABLE, TEXT_FIELDS, LatencyTable, load
 from archsearch.latency.write import ops_bytes, write_table
 
 REFERENCE = Op("conv2d", ((1, 64, 32, 32),), (("bias", 1), ("g", 1), ("k", 3), ("out", 64), ("s", 1)))
-CHUNK_OPS = 96
+CHUNK_OPS = 192
 CHUNK_BYTES = 1_000_000_000
 PROTOCOL = (
     "Each operator is a model of its own, converted by litert-torch {converter} with images in NHWC, random weights "
     "and inputs. Warm-up, then runs in blocks of 50 ms between blocks of the reference operator, at least 5 runs and "
     "until the 95 % confidence interval of the median is within 2 % of it, at most {max_seconds:g} s. Runs count while "
-    "the reference stands within 10 % of its quiet level and the scheduler does not take the core away; operators that got "
-    "no such runs are measured again at the end, and what then remains is marked unsteady or cpu. latency_ms is the "
-    "median, p10_ms and p90_ms quantiles of the counted runs, one call from Python included (about 0.001 ms). Weights "
-    "and activations are warm in the caches."
+    "the reference stands within 10 % of its quiet level and the scheduler does not take the core away; operators "
+    "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. "
+    "latency_ms is the median, p10_ms and p90_ms quantiles of the counted runs, one call from Python included (about "
+    "0.001 ms). Weights and activations are warm in the caches."
 )
 
 
