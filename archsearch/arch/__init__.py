@@ -2,8 +2,10 @@
 
 from archsearch.arch.check import check
 from archsearch.arch.codec import from_dict, from_json, to_dict, to_json
+from archsearch.arch.diff import Change, Diff, diff
 from archsearch.arch.diffusers_config import from_diffusers
 from archsearch.arch.diffusers_export import to_diffusers
+from archsearch.arch.drawing import draw
 from archsearch.arch.identity import arch_id
 from archsearch.arch.presets import load_preset, preset_names, resolve
 from archsearch.arch.values import (
@@ -42,8 +44,10 @@ __all__ = [
     "Architecture",
     "Attention",
     "Block",
+    "Change",
     "Decoder",
     "DecoderStage",
+    "Diff",
     "Downsample",
     "FeedForward",
     "Layer",
@@ -67,6 +71,8 @@ __all__ = [
     "Upsample",
     "arch_id",
     "check",
+    "diff",
+    "draw",
     "from_dict",
     "from_diffusers",
     "from_json",
