@@ -1,0 +1,88 @@
+"""Captions of the embedded data as token ids and text states.  Nothing here is learnt.
+
+The text encoder is fixed: each word of a tiny vocabulary has one of 64 orthogonal vectors, to which come a position
+and the neighbouring words through fixed rotations (so that "red circle" differs from "red" and "circle" apart).  It
+takes the place of a trained text encoder where captions come from a closed vocabulary, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from archsearch.errors import QualityError, unknown_name
+from archsearch.quality.scenes import COLOURS, SHAPES
+from archsearch.quality.shapes import COLUMNS, NUMBERS, PLURALS, ROWS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LENGTH = 16
+WIDTH = 64
+PAD = 0
+_SEED = 20240229
+_NEIGHBOUR = 0.5
+
+
+def _vocabulary() -> dict[str, int]:
+    words = ["", "a", "the", "at", "of", "and", "above", "same", "colour", "all", "alike", "its", "mirror", "image"]
+    words += [*NUMBERS, *ROWS, *COLUMNS, *COLOURS, *SHAPES, *PLURALS.values()]
+    assert len(set(words)) == len(words) <= WIDTH
+    return {word: i for i, word in enumerate(words)}
+
+
+VOCABULARY: dict[str, int] = _vocabulary()
+
+
+def tokens(captions: Sequence[str]) -> Tensor:
+    """Token ids [N, LENGTH], padded with PAD; the empty caption is all PAD (the unconditional one).
+
+    Raises:
+        QualityError: a word outside the vocabulary, or a caption of more than LENGTH words.
+    """
+    import torch
+
+    return torch.tensor([_ids(caption) for caption in captions], dtype=torch.int64).reshape(-1, LENGTH)
+
+
+@lru_cache(maxsize=65536)
+def _ids(caption: str) -> tuple[int, ...]:
+    words = re.findall(r"[^\s,.]+", caption.lower())
+    for word in words:
+        if word not in VOCABULARY:
+            known = [known for known in VOCABULARY if known]
+            raise QualityError(unknown_name("word", word, known), where="caption", got=caption)
+    if len(words) > LENGTH:
+        raise QualityError("caption too long", where="caption", got=len(words), allowed=f"<= {LENGTH} words")
+    return (*(VOCABULARY[word] for word in words), *[PAD] * (LENGTH - len(words)))
+
+
+def encode(ids_NL: Tensor) -> Tensor:
+    """Text states [N, LENGTH, WIDTH] of token ids, about unit variance."""
+    import torch
+
+    words, positions, before, after = _tables()
+    own_NLD = words.to(ids_NL.device)[ids_NL]
+    previous = torch.nn.functional.pad(own_NLD[:, :-1], (0, 0, 1, 0)) @ before.to(ids_NL.device)
+    following = torch.nn.functional.pad(own_NLD[:, 1:], (0, 0, 0, 1)) @ after.to(ids_NL.device)
+    states = own_NLD + positions.to(ids_NL.device) + _NEIGHBOUR * (previous + following)
+    return states / (2 + 2 * _NEIGHBOUR**2) ** 0.5
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Word vectors [words, WIDTH], positions [LENGTH, WIDTH], and the rotations of both neighbours [WIDTH, WIDTH]."""
+    import torch
+
+    generator = torch.Generator().manual_seed(_SEED)
+
+    def orthogonal() -> Tensor:
+        q, r = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64))
+        return q * torch.sign(torch.diagonal(r))
+
+    scale = WIDTH**0.5
+    words = orthogonal()[: len(VOCABULARY)] * scale
+    positions = orthogonal()[:LENGTH] * scale
+    return words.float(), positions.float(), orthogonal().float(), orthogonal().float()
