@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from archsearch.cli import archs, compare, doctor, profile, search
+from archsearch.cli import archs, compare, doctor, latency, profile, search
 from archsearch.errors import ArchsearchError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command(name="profile", epilog=profile.EPILOG)(profile.profile)
 app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(archs.app, name="archs")
+app.add_typer(latency.app, name="latency")
 app.add_typer(search.app, name="search")
 
 

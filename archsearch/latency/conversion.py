@@ -20,11 +20,11 @@ from typing import IO, NamedTuple
 
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError, MissingExtraError
+from archsearch.latency.check import ALLOWED_TRANSPOSES
 
 RECIPE = 1  # raise it when operators are built or converted otherwise
 BATCH_OPS = 24
 BATCH_BYTES = 256_000_000
-ALLOWED_TRANSPOSES = {"group_norm": 2, "attention": 5}  # what whole models hold too; all other kinds none
 
 
 class OpModel(NamedTuple):

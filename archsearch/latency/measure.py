@@ -67,8 +67,7 @@ def measure(
         LatencyError: another device than ``host``; a table of another configuration; a folder that cannot be
             written or is being measured into by somebody else.
     """
-    if device != "host":
-        raise LatencyError("this device cannot be measured on yet", where="device", got=device, allowed="host")
+    check_device(device)
     session = _Session(folder, threads, cache or cache_folder(), max_seconds, budget_seconds)
     session.open(description, licence)
     try:
@@ -76,6 +75,16 @@ def measure(
             return session.run(ops, progress)
     finally:
         session.close()
+
+
+def check_device(device: str) -> None:
+    """Refuse what cannot be measured on.
+
+    Raises:
+        LatencyError: any device but ``host``.
+    """
+    if device != "host":
+        raise LatencyError("this device cannot be measured on yet", where="device", got=device, allowed="host")
 
 
 class _Session:

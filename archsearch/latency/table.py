@@ -130,6 +130,23 @@ def table_folder(ref: str | Path) -> Path:
     )
 
 
+def writable_folder(ref: str) -> Path:
+    """The folder into which a table of this name or path is measured.
+
+    A bare name is a shipped table of the repository, or else a folder here.
+
+    Raises:
+        LatencyError: the name of a table that is installed with the package, which is not written to.
+    """
+    path = Path(ref)
+    shipped = tables_folder() / ref
+    if path.name != ref or not (shipped / TABLE).is_file():
+        return path
+    if "_data" in shipped.parts:
+        raise LatencyError("an installed table is not measured into", where=ref, next_step=f"give a path, as ./{ref}")
+    return shipped
+
+
 def load_table(ref: str | Path) -> LatencyTable:
     """Load a table by name or folder.
 

@@ -1,0 +1,364 @@
+"""``archsearch latency``: plan, measure, predict, list, show, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from archsearch.cli.options import Batch, Latent, Passes, Text
+
+if TYPE_CHECKING:
+    from archsearch.cost.op import Op
+    from archsearch.latency.rows import OpRow
+    from archsearch.latency.table import LatencyTable
+
+app = typer.Typer(
+    help="Latency tables: measure operators on a device, predict whole models from them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+PLAN_EPILOG = """Examples:
+
+  archsearch latency plan demo
+
+  archsearch latency plan sd15 mobilediffusion --table host-xnnpack-fp32
+
+A name that is both a space and a preset means the space; arch:NAME means the preset.
+"""
+MEASURE_EPILOG = """Examples:
+
+  archsearch latency measure demo --table tables/my-pc
+
+  archsearch latency measure sd15 --table tables/my-pc --budget 1800
+
+Rows that the table holds are not measured again. Stopped or killed, the same command continues. Leave the machine
+alone meanwhile: runs count only while the reference operator is at its quiet level.
+"""
+PREDICT_EPILOG = """Examples:
+
+  archsearch latency predict sd15 --table host-xnnpack-fp32
+
+  archsearch latency predict mobilediffusion --table tables/my-pc --passes 2 --json
+"""
+SHOW_EPILOG = """Examples:
+
+  archsearch latency show host-xnnpack-fp32
+
+  archsearch latency show host-xnnpack-fp32 --rows --kind attention
+"""
+CHECK_EPILOG = """Example:
+
+  archsearch latency check tables/my-pc
+
+Exit code 1: the files are damaged, or a row is wrong. Suspicious rows are told and do not fail the check.
+"""
+LIST_EPILOG = """Example:
+
+  archsearch latency list --json
+"""
+
+Refs = Annotated[list[str], typer.Argument(metavar="SPACE|ARCH...", help="Spaces and architectures.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ref = Annotated[str, typer.Argument(metavar="T", help="Latency table: name or folder.")]
+
+
+@app.command(epilog=PLAN_EPILOG)
+def plan(
+    refs: Refs,
+    table: Annotated[
+        str | None, typer.Option("--table", "-t", metavar="T", help="What this table already holds.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List the distinct operators of spaces and architectures, and how long measuring the missing ones takes."""
+    from archsearch.cli.columns import TableText
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.latency.plan import make_plan
+    from archsearch.latency.table import load_table
+
+    loaded = load_table(table) if table is not None else None
+    found = make_plan([ops_of(ref) for ref in refs], loaded)
+    if json_:
+        emit_json(
+            {
+                "schema": "archsearch.latency_plan/1",
+                "sources": refs,
+                "table": loaded.name if loaded else None,
+                "distinct": len(found.ops),
+                "held": found.held,
+                "convert_seconds": round(found.convert_seconds, 1),
+                "measure_seconds": round(found.measure_seconds, 1),
+                "ops": [
+                    {"key": key, "sources": found.uses[key], "held": loaded is not None and key in loaded.rows}
+                    for key in found.ops
+                ],
+            }
+        )
+        return
+    rows = tuple(
+        (k.kind, str(k.distinct), str(k.held), str(k.distinct - k.held), _duration(k.seconds)) for k in found.kinds
+    )
+    total = ("total", str(len(found.ops)), str(found.held), str(len(found.missing)), _duration(found.measure_seconds))
+    held = f"in {loaded.name}" if loaded else "held"
+    text = TableText(("kind", "distinct", held, "missing", "measuring"), rows, total, frozenset({1, 2, 3, 4}))
+    emit(text.text())
+    emit(
+        f"{len(found.missing)} operators to measure: about {_duration(found.convert_seconds)} to convert on one core, "
+        f"about {_duration(found.measure_seconds)} to measure."
+    )
+
+
+@app.command(epilog=MEASURE_EPILOG)
+def measure(
+    refs: Refs,
+    table: Annotated[str, typer.Option("--table", "-t", metavar="T", help="Folder of the table; made if need be.")],
+    device: Annotated[str, typer.Option("--device", help="Where to measure: host.")] = "host",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the runtime.")] = 1,
+    budget: Annotated[
+        float | None, typer.Option("--budget", min=0, help="Start no operator after so many seconds.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="One sentence for a new table.")] = "",
+    json_: Json = False,
+) -> None:
+    """Measure the operators that a table lacks, one by one, and add them to it."""
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.latency.measure import check_device
+    from archsearch.latency.measure import measure as measure_ops
+    from archsearch.latency.table import load_table, writable_folder
+
+    check_device(device)
+    folder = writable_folder(table)
+    ops: dict[str, Op] = {}
+    for ref in refs:
+        ops.update(ops_of(ref))
+    done = measure_ops(
+        list(ops.values()), folder, device=device, threads=threads, budget_seconds=budget, description=description
+    )
+    loaded = load_table(folder)
+    held = sum(key in loaded.rows for key in ops)
+    if json_:
+        emit_json(
+            {
+                "schema": "archsearch.latency_measure/1",
+                "table": loaded.name,
+                "measured": done.rows,
+                "failed": done.failed,
+                "left": done.left,
+                "held": held,
+                "wanted": len(ops),
+                "convert_seconds": round(done.convert_seconds, 1),
+                "measure_seconds": round(done.measure_seconds, 1),
+            }
+        )
+    else:
+        emit(
+            f"{done.rows} operators measured on {loaded.configuration} "
+            f"({_duration(done.convert_seconds)} converting, {_duration(done.measure_seconds)} measuring); "
+            f"{loaded.name} holds {held} of the {len(ops)} wanted, {len(loaded.rows)} in all."
+        )
+        for key, why in done.failed.items():
+            emit(f"failed: {key}: {why}")
+        if done.left:
+            emit(f"{done.left} left: the same command continues.")
+    if done.failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=PREDICT_EPILOG)
+def predict(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="Preset, file, diffusers folder, STUDY#TRIAL.")],
+    table: Annotated[str, typer.Option("--table", "-t", metavar="T", help="Latency table: name or folder.")],
+    latent: Latent = None,
+    text: Text = None,
+    batch: Batch = 1,
+    passes: Passes = 1,
+    json_: Json = False,
+) -> None:
+    """Predict the latency of a whole model as the sum of its operators."""
+    from archsearch.arch import arch_id
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.cli.profile import make_profile
+
+    profile = make_profile(arch, (table,), latent, text, batch, passes)
+    found, loaded, conditions = profile.predictions[0], profile.tables[0], profile.conditions
+    if json_:
+        emit_json(
+            {
+                "schema": "archsearch.latency/1",
+                **found.to_dict(),
+                "table": loaded.name,
+                "name": profile.name,
+                "arch_id": arch_id(profile.arch),
+                "conditions": {
+                    "latent": list(conditions.latent),
+                    "text": conditions.text,
+                    "batch": conditions.batch,
+                    "passes": conditions.passes,
+                },
+                "missing": len(found.missing),
+            }
+        )
+        return
+    size = "x".join(map(str, conditions.latent))
+    emit(
+        f"{profile.name}: {found.total_ms:.4g} ms ({found.low_ms:.4g} to {found.high_ms:.4g}), latent {size}, "
+        f"text {conditions.text}, batch {conditions.batch}, guidance passes {conditions.passes}\n"
+        f"{basis(loaded, found.provenance, found.measured_share)}; {len(found.missing)} operators are modelled\n"
+        "sum of operators, not calibrated on whole models; the interval sums the operators' p10 to p90 and error bands"
+    )
+
+
+@app.command(name="list", epilog=LIST_EPILOG)
+def list_(json_: Json = False) -> None:
+    """List the shipped latency tables."""
+    from archsearch.cli.columns import TableText
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.latency.table import load_table, table_names
+
+    tables = [load_table(name) for name in table_names()]
+    if json_:
+        emit_json({"schema": "archsearch.latency_tables/1", "tables": [_summary(table) for table in tables]})
+        return
+    rows = tuple((t.name, t.configuration, str(len(t.rows)), t.provenance, t.date) for t in tables)
+    emit(TableText(("table", "configuration", "rows", "provenance", "date"), rows, None, frozenset({2})).text())
+
+
+@app.command(epilog=SHOW_EPILOG)
+def show(
+    ref: Ref,
+    rows: Annotated[bool, typer.Option("--rows", help="Every row instead of a line a kind.")] = False,
+    kind: Annotated[str | None, typer.Option("--kind", help="Rows of this kind only.")] = None,
+    json_: Json = False,
+) -> None:
+    """Show what a table was measured on and how, and what it holds."""
+    from archsearch.cli.columns import TableText
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.errors import LatencyError
+    from archsearch.latency.table import load_table
+
+    table = load_table(ref)
+    kinds = sorted({row.kind for row in table.rows.values()})
+    if kind is not None and kind not in kinds:
+        raise LatencyError("the table has no rows of this kind", where="--kind", got=kind, allowed=", ".join(kinds))
+    chosen = [row for row in table.rows.values() if kind in (None, row.kind)]
+    if json_:
+        emit_json(
+            {**_summary(table), "schema": "archsearch.latency_table_rows/1", "rows": [r._asdict() for r in chosen]}
+        )
+        return
+    fields = ("description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision", "threads",
+              "protocol", "reference", "date", "licence", "notes")  # fmt: skip
+    emit("\n".join([table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]))
+    if rows:
+        header = ("operator", "ms", "p10", "p90", "x reference", "runs", "provenance", "timing")
+        cells = tuple(
+            (r.key, f"{r.latency_ms:.4g}", f"{r.p10_ms:.4g}", f"{r.p90_ms:.4g}", f"{r.ratio:.4g}" if r.ratio else "",
+             str(r.runs), r.provenance, r.timing)
+            for r in sorted(chosen, key=lambda row: (row.kind, row.latency_ms))
+        )  # fmt: skip
+        emit("\n" + TableText(header, cells, None, frozenset({1, 2, 3, 4, 5})).text())
+        return
+    columns = ("kind", "rows", "fastest ms", "slowest ms", "(p90 - p10) / median", "steady", "provenance")
+    lines = tuple(
+        _kind_line(name, [row for row in chosen if row.kind == name]) for name in kinds if kind in (None, name)
+    )
+    emit("\n" + TableText(columns, lines, None, frozenset({1, 2, 3, 4, 5})).text())
+
+
+@app.command(epilog=CHECK_EPILOG)
+def check(ref: Ref, json_: Json = False) -> None:
+    """Check a table: schema, checksum, every row, keys, layout, plausibility."""
+    from archsearch.cli.common import emit, emit_json
+    from archsearch.errors import LatencyError
+    from archsearch.latency.check import Finding, check_table
+    from archsearch.latency.table import load_table, table_folder
+
+    table_folder(ref)
+    try:
+        table = load_table(ref)
+        findings = check_table(table)
+    except LatencyError as error:
+        findings, table = [Finding("error", "", str(error))], None
+    bad = sum(finding.level == "error" for finding in findings)
+    if json_:
+        emit_json(
+            {
+                "schema": "archsearch.latency_check/1",
+                "table": table.name if table else ref,
+                "ok": not bad,
+                "rows": len(table.rows) if table else None,
+                "findings": [finding._asdict() for finding in findings],
+            }
+        )
+    else:
+        for finding in findings:
+            emit(f"{finding.level}: {finding.key}{': ' if finding.key else ''}{finding.message}")
+        verdict = f"{bad} errors, {len(findings) - bad} warnings"
+        emit(f"{table.name}: {len(table.rows)} rows ({table.provenance}), {verdict}" if table else f"{ref}: {verdict}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def ops_of(ref: str) -> dict[str, Op]:
+    """The operators of a space or an architecture, by key.
+
+    Raises:
+        ArchsearchError: neither a space nor an architecture.
+    """
+    from archsearch.arch import preset_names
+    from archsearch.cli.common import note
+    from archsearch.cli.resolve import resolve_arch
+    from archsearch.cost import Conditions, lower
+    from archsearch.space import load_space, space_names
+
+    prefix, _, rest = ref.partition(":")
+    name = rest if prefix in ("arch", "space") and rest else ref
+    if prefix == "space" or (prefix != "arch" and (name in space_names() or _is_space_file(name))):
+        space = load_space(name)
+        if name in preset_names() and prefix != "space":
+            note(f"{ref}: the space of that name; arch:{ref} is the preset")
+        return dict(space.distinct_ops())
+    preset = resolve_arch(name)
+    conditions = Conditions(latent=preset.latent, text=preset.text)
+    return {located.op.key: located.op for located in lower(preset.architecture, conditions).ops()}
+
+
+def _is_space_file(name: str) -> bool:
+    from archsearch.space.load import SCHEMA
+
+    try:
+        path = Path(name)
+        return path.suffix in (".yaml", ".yml", ".json") and SCHEMA.split("/")[0] in path.read_text()[:4096]
+    except (OSError, ValueError):
+        return False
+
+
+def basis(table: LatencyTable, provenance: str, measured_share: float) -> str:
+    """What a figure rests on, in words."""
+    if provenance == "modelled":
+        return f"modelled, not measured, for {table.configuration}"
+    share = "" if measured_share == 1 else f" ({100 * measured_share:.1f} % of the time, the rest modelled)"
+    return f"measured on {table.configuration}{share}"
+
+
+def _summary(table: LatencyTable) -> dict[str, object]:
+    fields = ("name", "description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision",
+              "threads", "protocol", "date", "licence", "notes", "reference", "provenance")  # fmt: skip
+    return {**{name: getattr(table, name) for name in fields}, "num_rows": len(table.rows)}
+
+
+def _kind_line(kind: str, rows: list[OpRow]) -> tuple[str, ...]:
+    times = sorted(row.latency_ms for row in rows)
+    spreads = sorted((row.p90_ms - row.p10_ms) / row.latency_ms for row in rows)
+    steady = sum(row.timing == "steady" for row in rows)
+    return (kind, str(len(rows)), f"{times[0]:.4g}", f"{times[-1]:.4g}", f"{spreads[len(spreads) // 2]:.1%}",
+            f"{steady} of {len(rows)}", ", ".join(sorted({row.provenance for row in rows})))  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
