@@ -85,9 +85,7 @@ def peak_elements(lowering: Lowering) -> int:
             skip_sum += size
             is_skip = True
             continue
-        memory = piece.trace.memory()
-        held = is_skip
-        own = memory[(2 if unfused else 0) + (1 if held else 0)]
+        own = piece.trace.peak(held=is_skip, workspace=unfused)
         peak = max(peak, base + skip_sum + own)
         if role == "join":
             skip_sum -= skips.pop()[0]

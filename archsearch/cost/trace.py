@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -20,19 +21,6 @@ class TracedOp(NamedTuple):
     writes: int
 
 
-class Memory(NamedTuple):
-    """Activation elements of a piece: largest sum of live tensors, when its input may be freed and when it may not.
-
-    ``peak`` includes the input until its last use; ``peak_held`` is what is live on top of an input that somebody
-    else (a skip connection) keeps.  ``workspace_*`` are the same with attention scores materialised.
-    """
-
-    peak: int
-    peak_held: int
-    workspace_peak: int
-    workspace_peak_held: int
-
-
 @dataclass(frozen=True)
 class Trace:
     """Operators in order.  Tensor 0 is the piece's input; tensors of ``outside`` are held by the network."""
@@ -42,16 +30,14 @@ class Trace:
     outside: frozenset[int]
     output: int
 
-    def memory(self) -> Memory:
-        """Peak of live activation elements over the operators, outside tensors not counted."""
-        return Memory(
-            self._peak(held=False, workspace=False),
-            self._peak(held=True, workspace=False),
-            self._peak(held=False, workspace=True),
-            self._peak(held=True, workspace=True),
-        )
+    def peak(self, *, held: bool, workspace: bool) -> int:
+        """Largest sum of live activation elements over the operators, outside tensors not counted.
 
-    def _peak(self, *, held: bool, workspace: bool) -> int:
+        Args:
+            held: somebody else (a skip connection) keeps the input, so it is not counted here; otherwise it is,
+                until its last use.
+            workspace: attention scores are materialised.
+        """
         last_use: dict[int, int] = {}
         for i, traced in enumerate(self.ops):
             for tensor in traced.reads:
@@ -68,6 +54,12 @@ class Trace:
                 if last_use.get(tensor, i) == i:
                     live -= size[tensor]
         return peak
+
+
+@lru_cache(maxsize=65536)
+def _op(kind: OpKind, shapes: tuple[Shape, ...], attrs: tuple[tuple[str, int | str], ...]) -> Op:
+    """Operators repeat; what is derived from one (its output shape, its counts) is then computed once."""
+    return Op(kind, shapes, attrs)
 
 
 class Tracer:
@@ -92,7 +84,7 @@ class Tracer:
 
     def run(self, kind: OpKind, reads: tuple[int, ...], name: str = "", **attrs: int | str) -> int:
         """Append one operator."""
-        op = Op(kind, tuple(self.shapes[i] for i in reads), tuple(sorted(attrs.items())))
+        op = _op(kind, tuple(self.shapes[i] for i in reads), tuple(sorted(attrs.items())))
         self.shapes.append(op.out_shape)
         writes = len(self.shapes) - 1
         self.ops.append(TracedOp(op, self._prefix + name, reads, writes))
@@ -100,7 +92,7 @@ class Tracer:
 
     def attend(self, q: int, k: int, v: int, scores: str, name: str) -> int:
         """Append an attention: scores, softmax or relu, weighted values.  K and V share K's shape."""
-        op = Op("attention", (self.shapes[q], self.shapes[k]), (("scores", scores),))
+        op = _op("attention", (self.shapes[q], self.shapes[k]), (("scores", scores),))
         self.shapes.append(op.out_shape)
         writes = len(self.shapes) - 1
         self.ops.append(TracedOp(op, self._prefix + name, (q, k, v), writes))

@@ -6,13 +6,48 @@ or ``head_dim`` and derives the other from the transformer's width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from archsearch.arch.codec import decode
-from archsearch.arch.values import Block
+from archsearch.arch.identity import effect_key
+from archsearch.arch.values import Block, Shortcut
 from archsearch.errors import ArchError, SpaceError
 from archsearch.files import KeyPath, type_name
 from archsearch.space.source import Source
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """A block, one object for all spellings of it, so that layers compare and hash in no time."""
+
+    block: Block
+
+
+class Parts:
+    """The blocks of one space."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Part] = {}
+        self._built: dict[str, Part] = {}
+        self._shortcuts: dict[int, Part] = {}
+
+    def of(self, block: Block) -> Part:
+        """The part of a block."""
+        return self._known.setdefault(effect_key(block), Part(block))
+
+    def shortcut(self, channels: int) -> Part:
+        """The 1x1 convolution that is left of a removed residual block."""
+        if channels not in self._shortcuts:
+            self._shortcuts[channels] = self.of(Shortcut(channels=channels))
+        return self._shortcuts[channels]
+
+    def build(self, source: Source, data: Any, path: KeyPath) -> Part:
+        """The part of a resolved template; as :func:`build_block`, remembered."""
+        text = repr(data)
+        if text not in self._built:
+            self._built[text] = self.of(build_block(source, data, path))
+        return self._built[text]
 
 
 def build_block(source: Source, data: Any, path: KeyPath) -> Block:

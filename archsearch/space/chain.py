@@ -12,7 +12,7 @@ the encodings that take only best ways are the canonical ones, one a network.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,8 +21,9 @@ from archsearch.arch.identity import effect_key
 from archsearch.arch.values import UNet
 from archsearch.arch.walk import Place, block_out
 from archsearch.errors import ArchError, SpaceError
+from archsearch.space.blocks import Part, Parts
 from archsearch.space.decisions import Condition, Decision, Rule
-from archsearch.space.machine import START, Emission, Local, Machine, advance, local, settle
+from archsearch.space.machine import START, Emission, Local, Machine, Outcome, advance, local, outcome, settle
 from archsearch.space.skeleton import Site
 from archsearch.space.source import Source
 
@@ -80,26 +81,32 @@ class _State:
         return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
 
 
-def compile_chain(source: Source, sites: Sequence[Site], decisions: Sequence[Decision], rules: Sequence[Rule]) -> Chain:
+def compile_chain(
+    source: Source, sites: Sequence[Site], parts: Parts, decisions: Sequence[Decision], rules: Sequence[Rule]
+) -> Chain:
     """Compile the sites of a space.
 
     Raises:
         SpaceError: a candidate is inconsistent, rules leave nothing, or too many decisions depend on each other.
     """
-    return _Compiler(source, sites, decisions, rules).run()
+    return _Compiler(source, sites, parts, decisions, rules).run()
 
 
 class _Compiler:
     def __init__(
-        self, source: Source, sites: Sequence[Site], decisions: Sequence[Decision], rules: Sequence[Rule]
+        self, source: Source, sites: Sequence[Site], parts: Parts, decisions: Sequence[Decision], rules: Sequence[Rule]
     ) -> None:
         self.source = source
         self.sites = sites
+        self.parts = parts
         self.decisions = decisions
         self.rules = rules
         self.headers: list[UNet] = []
+        self.kinds: list[int] = []
         self.introduced = self._introduction()
-        self.rule_step = [max(self._step_of(d) for d in rule.forbidden.scope) for rule in rules]
+        # Of a rule only this has to be remembered: whether what was chosen so far still matches an alternative.
+        self.patterns = [alternative for rule in rules for alternative in rule.forbidden.alternatives]
+        self.pattern_end = [max(self._step_of(d) for d, _ in pattern) for pattern in self.patterns]
         self.last_use = self._last_use()
 
     def run(self) -> Chain:
@@ -139,18 +146,28 @@ class _Compiler:
             last.update((d, max(t, last[d])) for d in site.table.scope)
         for d, decision in enumerate(self.decisions):
             last.update((p, max(self._step_of(d), last[p])) for p in decision.condition.scope)
-        for rule, t in zip(self.rules, self.rule_step, strict=True):
-            last.update((d, max(t, last[d])) for d in rule.forbidden.scope)
+        last.update((-1 - i, t) for i, t in enumerate(self.pattern_end))
         return last
+
+    def _radix(self, column: int) -> int:
+        return len(self.decisions[column].choices) if column >= 0 else 2
+
+    def _match(self, t: int, columns: dict[int, Ints], valid: Bools) -> Bools:
+        """Follow the forbidden patterns through the decisions of step ``t``; what is left of ``valid``."""
+        for i, pattern in enumerate(self.patterns):
+            here = [(d, allowed) for d, allowed in pattern if d in self.introduced[t]]
+            if here:
+                matches = _holds(Condition((tuple(here),)), columns, self.decisions)
+                columns[-1 - i] = matches * columns.get(-1 - i, np.ones((1, 1), dtype=np.int64))
+                if self.pattern_end[i] == t:
+                    valid = valid & (columns[-1 - i] == 0)
+        return valid
 
     def _step(self, t: int, site: Site, state: _State) -> tuple[Step, _State]:
         new = self.introduced[t]
         columns, choices, listed = self._choose(site, new, state)
         rows, count = state.rows, len(listed)
-        valid = np.ones((rows, count), dtype=bool)
-        for rule, at in zip(self.rules, self.rule_step, strict=True):
-            if at == t:
-                valid &= ~_holds(rule.forbidden, columns, self.decisions)
+        valid = self._match(t, columns, np.ones((rows, count), dtype=bool))
         if not valid.any():
             raise SpaceError("the rules leave no candidate", where=self.source.document.where(("rules",)))
         symbol = np.broadcast_to(site.table.ids[tuple(columns[d] for d in site.table.scope)], (rows, count))
@@ -160,11 +177,9 @@ class _Compiler:
         group = state.row_group[:, None]
         emitted = np.where(valid, piece_emission[piece], 0)
         edge_code = group * len(emissions) + emitted
-        seen = np.zeros((len(state.row_start) - 1) * len(emissions), dtype=bool)
-        seen[edge_code[valid]] = True
-        edges = np.flatnonzero(seen)
-        number = np.cumsum(seen) - 1
-        edge = np.where(valid, number[edge_code], NONE)
+        edges, inverse = np.unique(edge_code[valid], return_inverse=True)
+        edge = np.full((rows, count), NONE)
+        edge[valid] = inverse
         edge_group, edge_emission = np.divmod(edges, len(emissions))
         edge_piece = np.zeros(len(edges), dtype=np.int64)
         edge_piece[edge[valid]] = piece[valid]
@@ -184,7 +199,8 @@ class _Compiler:
 
         sizes = np.diff(way_start)[chosen]
         row_start = np.concatenate(([0], np.cumsum(sizes)))
-        keys = way_key[order][np.concatenate([np.arange(way_start[e], way_start[e + 1]) for e in chosen])]
+        within = np.arange(row_start[-1]) - np.repeat(row_start[:-1], sizes)
+        keys = way_key[order][np.repeat(way_start[chosen], sizes) + within]
         arrived = row_start[edge_next[way_edge]] + (place - way_start[way_edge])
         next_row = np.full(rows * count, NONE, dtype=np.int64)
         next_row[flat] = arrived[inverse]
@@ -217,7 +233,7 @@ class _Compiler:
         radices = [len(self.decisions[d].choices) for d in new]
         count = int(np.prod(radices, dtype=np.float64)) if new else 1
         if count * state.rows > MAX_TRANSITIONS:
-            live = [self.decisions[d].name for d in (*state.columns, *new)]
+            live = [self.decisions[d].name for d in (*state.columns, *new) if d >= 0]
             raise SpaceError(
                 f"too many decisions depend on each other here ({', '.join(live)})",
                 where=self.source.document.where(site.path),
@@ -246,7 +262,10 @@ class _Compiler:
     ) -> tuple[tuple[tuple[Local, int], ...], tuple[Emission, ...], Ints]:
         """Resolve what the table says for the widths that come in; ``piece`` [R, K] indexes the first result."""
         locals_: dict[Local, int] = {}
-        of_machine = [locals_.setdefault(local(m, site.role), len(locals_)) for m in state.machines]
+        around_of = [local(machine, site.role) for machine in state.machines]
+        if site.role not in ("stem", "head"):  # headers that only differ in their ends are one
+            around_of = [around._replace(header=self.kinds[around.header]) for around in around_of]
+        of_machine = [locals_.setdefault(around, len(locals_)) for around in around_of]
         row_local = np.array(of_machine, dtype=np.int64)[state.group_machine][state.row_group]
         symbols = len(site.table.values)
         code = row_local[:, None] * symbols + symbol
@@ -256,32 +275,36 @@ class _Compiler:
         pieces: dict[tuple[Local, int], int] = {}
         known: dict[Any, int] = {}
         emissions: list[Emission] = []
+        settled: dict[tuple[int, int, int], int] = {}
         lookup = np.zeros(len(seen), dtype=np.int64)
-        for pair in np.flatnonzero(seen):
-            around = surroundings[int(pair) // symbols]
-            emission = self._settled(site, site.table.values[int(pair) % symbols], around)
-            identity = tuple(map(effect_key, emission)) if isinstance(emission, tuple) else effect_key(emission)
-            found = known.get(identity)
+        for pair in np.flatnonzero(seen).tolist():
+            around, number = surroundings[pair // symbols], pair % symbols
+            memo = (number, around.channels + around.skip_channels, around.header)
+            found = settled.get(memo)
             if found is None:
-                found = known[identity] = len(emissions)
-                emissions.append(emission)
+                identity, emission = self._settled(site, site.table.values[number], around)
+                if identity not in known:
+                    known[identity] = len(emissions)
+                    emissions.append(emission)
+                found = settled[memo] = known[identity]
             lookup[pair] = pieces.setdefault((around, found), len(pieces))
         return tuple(pieces), tuple(emissions), lookup[code]
 
-    def _settled(self, site: Site, value: Any, around: Local) -> Emission:
+    def _settled(self, site: Site, value: Any, around: Local) -> tuple[Any, Emission]:
+        """What tells an emission from others, and the emission."""
         if site.role not in ("down", "middle", "up") or value is None:
-            return value  # type: ignore[no-any-return]
+            return effect_key(value), value
         channels = around.channels + around.skip_channels
-        layer = settle(value, channels, site.role == "up")
+        layer: tuple[Part, ...] = settle(value, channels, site.role == "up", self.parts)
         header = self.headers[around.header]
         try:
-            for block in layer:
-                channels = block_out(header, block, channels, Place("middle"))
+            for part in layer:
+                channels = block_out(header, part.block, channels, Place("middle"))
         except ArchError as problem:
             where = self.source.document.where(site.path)
             what = f"a candidate is inconsistent: {problem.what}"
             raise SpaceError(what, where=where, got=problem.got, allowed=problem.allowed) from None
-        return layer
+        return layer, tuple(part.block for part in layer)
 
     def _advance(
         self,
@@ -292,38 +315,51 @@ class _Compiler:
         pieces: tuple[tuple[Local, int], ...],
         emissions: tuple[Emission, ...],
     ) -> tuple[list[Machine], Ints]:
-        code = state.group_machine[edge_group] * len(pieces) + edge_piece
-        codes, inverse = np.unique(code, return_inverse=True)
+        outcomes: dict[Outcome | None, int] = {}
+        of_piece = np.empty(len(pieces), dtype=np.int64)
+        for i, (around, number) in enumerate(pieces):
+            emission = emissions[number]
+            if isinstance(emission, UNet):
+                self.headers.append(emission)
+                self.kinds.append(self._kind(emission))
+            reached = outcome(emission, around, len(self.headers) - 1)
+            of_piece[i] = outcomes.setdefault(reached, len(outcomes))
+        listed = list(outcomes)
+        codes, inverse = np.unique(
+            state.group_machine[edge_group] * len(listed) + of_piece[edge_piece], return_inverse=True
+        )
         known: dict[Machine, int] = {}
         after = np.empty(len(codes), dtype=np.int64)
-        for i, pair in enumerate(codes):
-            machine, piece = divmod(int(pair), len(pieces))
-            emission = emissions[pieces[piece][1]]
-            header = 0
-            if isinstance(emission, UNet):
-                header = len(self.headers)
-                self.headers.append(emission)
-            reached = advance(state.machines[machine], site.role, emission, header)
-            after[i] = known.setdefault(reached, len(known))
+        for i, pair in enumerate(codes.tolist()):
+            machine, number = divmod(pair, len(listed))
+            after[i] = known.setdefault(advance(state.machines[machine], site.role, listed[number]), len(known))
         return list(known), after[inverse]
+
+    def _kind(self, header: UNet) -> int:
+        """The first header that blocks cannot tell from this one."""
+        return next(i for i, known in enumerate(self.headers) if _for_blocks(known) == _for_blocks(header))
 
     def _key(self, site: Site, columns: dict[int, Ints], live: list[int], shape: tuple[int, int]) -> tuple[Ints, int]:
         span = 1
         key: Ints = np.zeros(shape, dtype=np.int64)
         for d in live:
-            radix = len(self.decisions[d].choices)
+            radix = self._radix(d)
             span *= radix
             key = key * radix + columns[d]
         if span >= 1 << 40:
             raise SpaceError("too many decisions stay open here", where=self.source.document.where(site.path),
-                             got=", ".join(self.decisions[d].name for d in live))  # fmt: skip
+                             got=", ".join(self.decisions[d].name for d in live if d >= 0))  # fmt: skip
         return key, span
 
     def _columns(self, keys: Ints, live: list[int]) -> dict[int, Ints]:
         columns = {}
         for d in reversed(live):
-            keys, columns[d] = np.divmod(keys, len(self.decisions[d].choices))
+            keys, columns[d] = np.divmod(keys, self._radix(d))
         return {d: columns[d] for d in live}
+
+
+def _for_blocks(header: UNet) -> UNet:
+    return replace(header, in_channels=1, out_channels=1, conv_in_channels=1, conv_in_kernel=1, conv_out_kernel=1)
 
 
 def _holds(condition: Condition, columns: dict[int, Ints], decisions: Sequence[Decision]) -> Bools:

@@ -87,8 +87,8 @@ def load_space(ref: str | Path) -> Space:
     for rule in rules:
         if rule.forbidden.holds(defaults):
             raise source.error(f"the defaults break this rule ({rule.reason})", rule.path)
-    sites = Skeleton(Language(source, decisions), data).sites()
-    chain = compile_chain(source, sites, decisions, rules)
+    skeleton = Skeleton(Language(source, decisions), data)
+    chain = compile_chain(source, skeleton.sites(), skeleton.parts, decisions, rules)
     return Space(
         name=name,
         title=" ".join(source.text(data.get("title", name), ("title",)).split()),

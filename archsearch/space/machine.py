@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from archsearch.arch.values import Block, Downsample, Layer, ResBlock, Shortcut, UNet, Upsample
+from archsearch.space.blocks import Part, Parts
 from archsearch.space.skeleton import Entries, Removed, SiteRole
 
 Emission: TypeAlias = "UNet | Layer | Downsample | Upsample | None"
@@ -47,17 +48,17 @@ def local(machine: Machine, role: SiteRole) -> Local:
     return Local(header, level, channels, is_skip, skips[-1].channels if role == "up" and skips else 0)
 
 
-def settle(entries: Entries, channels: int, joined: bool) -> Layer:
+def settle(entries: Entries, channels: int, joined: bool, parts: Parts) -> tuple[Part, ...]:
     """A layer with its removed residual blocks resolved for the width that comes in."""
-    blocks: list[Block] = []
+    settled: list[Part] = []
     for entry in entries:
         if isinstance(entry, Removed):
-            if entry.channels == channels and not (joined and not blocks):
+            if entry.channels == channels and not (joined and not settled):
                 continue
-            entry = Shortcut(channels=entry.channels)
-        blocks.append(entry)
-        channels = out_channels(entry, channels)
-    return tuple(blocks)
+            entry = parts.shortcut(entry.channels)
+        settled.append(entry)
+        channels = out_channels(entry.block, channels)
+    return tuple(settled)
 
 
 def out_channels(block: Block, channels: int) -> int:
@@ -65,31 +66,47 @@ def out_channels(block: Block, channels: int) -> int:
     return block.channels if isinstance(block, (ResBlock, Shortcut)) else channels
 
 
-def advance(machine: Machine, role: SiteRole, emission: Any, header: int) -> Machine:
-    """The state after a site that emitted a layer, a sampler or nothing; ``header`` is the id of a stem's header."""
+class Outcome(NamedTuple):
+    """All of an emission that the state after it depends on; ``header`` is given at the stem."""
+
+    channels: int
+    empty: bool = False
+    header: int = -1
+
+
+def outcome(emission: Emission, around: Local, header: int) -> Outcome | None:
+    """The outcome of an emission (None where nothing is emitted)."""
     if emission is None:
+        return None
+    if isinstance(emission, UNet):
+        return Outcome(emission.conv_in_channels, header=header)
+    if isinstance(emission, (Downsample, Upsample)):
+        return Outcome(emission.channels)
+    channels = around.channels + around.skip_channels
+    for block in emission:
+        channels = out_channels(block, channels)
+    return Outcome(channels, not emission)
+
+
+def advance(machine: Machine, role: SiteRole, reached: Outcome | None) -> Machine:
+    """The state after a site."""
+    if reached is None:
         return machine
-    _, level, channels, is_skip, skips = machine
+    header, level, _, is_skip, skips = machine
+    channels = reached.channels
     match role:
         case "stem":
-            width = emission.conv_in_channels
-            return Machine(header, 0, width, True, (Skip(width, 0, False),))
+            return Machine(reached.header, 0, channels, True, (Skip(channels, 0, False),))
         case "down":
-            for block in emission:
-                channels = out_channels(block, channels)
-            alias = is_skip and not emission
-            return machine._replace(channels=channels, is_skip=True, skips=(*skips, Skip(channels, level, alias)))
+            skip = Skip(channels, level, is_skip and reached.empty)
+            return Machine(header, level, channels, True, (*skips, skip))
         case "downsample":
-            width = emission.channels
-            skip = Skip(width, level + 1, False)
-            return machine._replace(level=level + 1, channels=width, is_skip=True, skips=(*skips, skip))
-        case "middle" | "up":
-            if role == "up":
-                channels, is_skip, skips = channels + skips[-1].channels, False, skips[:-1]
-            for block in emission:
-                channels = out_channels(block, channels)
-            return machine._replace(channels=channels, is_skip=is_skip and not emission, skips=skips)
+            return Machine(header, level + 1, channels, True, (*skips, Skip(channels, level + 1, False)))
+        case "middle":
+            return Machine(header, level, channels, is_skip and reached.empty, skips)
+        case "up":
+            return Machine(header, level, channels, False, skips[:-1])
         case "upsample":
-            return machine._replace(level=level - 1, channels=emission.channels, is_skip=False)
+            return Machine(header, level - 1, channels, False, skips)
         case "head":
             return START

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from archsearch.arch.values import Block, Downsample, UNet, Upsample
+from archsearch.arch.values import Downsample, UNet, Upsample
 from archsearch.errors import unknown_name
 from archsearch.files import KeyPath
-from archsearch.space.blocks import build_block, read_value
+from archsearch.space.blocks import Part, Parts, read_value
 from archsearch.space.language import Env, Language, reachable
 from archsearch.space.tables import Table, Undefined, constant
 
@@ -28,7 +28,7 @@ class Removed(NamedTuple):
     channels: int
 
 
-Entries: TypeAlias = "tuple[Block | Removed, ...]"
+Entries: TypeAlias = tuple[Part | Removed, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,7 @@ class Skeleton:
         self._language = language
         self._source = language.source
         self._data = data
+        self.parts = Parts()
         self._templates = self._source.mapping(data.get("templates", {}), ("templates",))
         self._env = language.let(data.get("let", {}), language.decisions, ("let",))
 
@@ -166,7 +167,7 @@ class Skeleton:
             channels = self._language.value(node.get("channels"), inner, (*template, "channels"))
             removed = tables.combine(lambda width: (Removed(width),), [channels], where)
         resolved = self._language.value(node, inner, template)
-        entry = tables.combine(lambda value: (build_block(self._source, value, template),), [resolved], where)
+        entry = tables.combine(lambda value: (self.parts.build(self._source, value, template),), [resolved], where)
         if "repeat" in item:
             times = self._language.scalar(item["repeat"], env, (*path, "repeat"))
             for value in reachable(times):

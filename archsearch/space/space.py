@@ -13,8 +13,11 @@ import numpy as np
 from archsearch.arch.identity import effect_key
 from archsearch.arch.values import Downsample, Layer, Stage, UNet, Upsample
 from archsearch.cost.conditions import Conditions
+from archsearch.cost.op import Op
+from archsearch.cost.scorer import OpLatency
 from archsearch.errors import SpaceError, unknown_name
 from archsearch.space.chain import Chain, Ints, Step
+from archsearch.space.costs import BatchScorer, Extent, chain_costs, distinct_ops, extents
 from archsearch.space.decisions import Choice, Decision, Rule, choice_text
 from archsearch.space.machine import Emission
 from archsearch.space.paths import Paths
@@ -122,6 +125,27 @@ class Space:
             for step, edge in zip(self.chain.steps, path[0].tolist(), strict=True)
         ]
         return assemble([step.site for step in self.chain.steps], emissions)
+
+    def batch_scorer(self, conditions: Conditions | None = None, tables: Sequence[OpLatency] = ()) -> BatchScorer:
+        """A scorer of encodings, by default under the space's own conditions.
+
+        Args:
+            conditions: what to count under.
+            tables: latency tables, in the order of the scores' ``latency_ms``.
+        """
+        return BatchScorer(self.paths, chain_costs(self.chain, conditions or self.conditions, tables))
+
+    def ranges(
+        self, conditions: Conditions | None = None, tables: Mapping[str, OpLatency] | None = None
+    ) -> dict[str, Extent]:
+        """The exact least and largest value of every cost over the whole space, by name (``latency:T`` for tables)."""
+        named = tables or {}
+        costs = chain_costs(self.chain, conditions or self.conditions, tuple(named.values()))
+        return extents(self.paths, costs, list(named))
+
+    def distinct_ops(self, conditions: Conditions | None = None) -> dict[str, Op]:
+        """Every operator that some candidate runs, by key."""
+        return distinct_ops(self.chain, self.paths, conditions or self.conditions)
 
     def encode(self, unet: UNet) -> tuple[int, ...]:
         """The canonical encoding of an architecture.

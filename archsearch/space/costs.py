@@ -1,0 +1,299 @@
+"""Costs of a whole space under given conditions: what every edge of its chain adds, exact ranges, batched scores.
+
+Parameters, MACs, bytes and latency add up over edges.  The peak of activation memory is the maximum over edges of
+what is held there (skips, embeddings) and what the piece at work needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from archsearch.arch.values import Downsample, UNet, Upsample
+from archsearch.arch.walk import Place
+from archsearch.arch.walk import Step as WalkStep
+from archsearch.cost.conditions import Conditions
+from archsearch.cost.context import context_of
+from archsearch.cost.count import held_elements
+from archsearch.cost.lowering import lower_step
+from archsearch.cost.op import Op
+from archsearch.cost.scorer import OpLatency, PieceCost, piece_cost
+from archsearch.errors import SpaceError
+from archsearch.space.chain import Chain, Ints, Step
+from archsearch.space.machine import Emission, Local, Machine, out_channels
+from archsearch.space.paths import Paths
+
+Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+MOST = 1 << 60
+
+
+class StepCost(NamedTuple):
+    """Costs of the edges of one step (of one pass; memory in elements), and of its groups' held tensors."""
+
+    params: Ints
+    macs: Ints
+    attention_macs: Ints
+    peak: Ints
+    latency_ms: Floats  # [tables, E]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs of every edge of a chain."""
+
+    chain: Chain
+    conditions: Conditions
+    tables: int
+    steps: tuple[StepCost, ...]
+
+
+def chain_costs(chain: Chain, conditions: Conditions, tables: Sequence[OpLatency] = ()) -> Costs:
+    """Lower every piece of the chain once.
+
+    Raises:
+        SpaceError: costs that cannot be summed in 64 bits.
+    """
+    pricing = _Pricing(chain, conditions, tables)
+    return Costs(chain, conditions, len(tables), tuple(pricing.step(step) for step in chain.steps))
+
+
+class _Pricing:
+    """Prices the pieces of a chain; a block between the same widths is lowered once."""
+
+    def __init__(self, chain: Chain, conditions: Conditions, tables: Sequence[OpLatency]) -> None:
+        self.chain = chain
+        self.conditions = conditions
+        self.tables = tables
+        self.contexts = [context_of(header, conditions) for header in chain.headers]
+        self.held = [held_elements(h, ctx) for h, ctx in zip(chain.headers, self.contexts, strict=True)]
+        self._known: dict[tuple[object, ...], PieceCost] = {}
+
+    def step(self, step: Step) -> StepCost:
+        """The costs of a step's edges."""
+        rows = [self._piece(step, around, number) for around, number in step.pieces]
+        biggest = max(value for row in rows for value in row)
+        if biggest * len(self.chain.steps) * self.conditions.passes * 8 >= MOST:
+            raise SpaceError("costs this large cannot be summed exactly", got=f"{biggest:.3g} in one piece",
+                             next_step="are the widths or the resolution a mistake?")  # fmt: skip
+        exact = np.array([row[:5] for row in rows], dtype=np.int64)
+        latency = np.array([row[5:] for row in rows], dtype=np.float64)
+        piece = step.edge_piece
+        params, macs, attention, joining, working = exact[piece].T
+        machine = step.group_machine[np.repeat(np.arange(len(step.group_machine)), np.diff(step.edge_start))]
+        memory = np.array([self._skips(m) for m in step.machines], dtype=np.int64)[machine]
+        peak = np.where(working > 0, memory[:, 0] + working, 0)
+        if step.site.role == "up":  # it joins with its skip still held, and works without
+            peak = np.where(working > 0, peak - memory[:, 1], 0)
+            peak = np.maximum(peak, np.where(joining > 0, memory[:, 0] + joining, 0))
+        return StepCost(*map(np.ascontiguousarray, (params, macs, attention, peak, latency[piece].T)))
+
+    def _piece(self, step: Step, around: Local, number: int) -> list[float]:
+        """Parameters, MACs, those of attention products, memory while joining and after, latency on each table."""
+        emission = step.emissions[number]
+        header = around.header
+        if isinstance(emission, UNet):
+            header = next(i for i, known in enumerate(self.chain.headers) if known is emission)
+        params = macs = attention = joining = working = 0
+        latency_ms = [0.0] * len(self.tables)
+        is_skip = around.is_skip
+        for walked in walked_steps(step, self.chain.headers[header], around, emission):
+            cost = self._price(walked, header)
+            params += cost.params
+            macs += cost.macs
+            attention += cost.attention_macs
+            own = self.held[header] + (cost.peak_held if is_skip else cost.peak)
+            is_skip = False
+            if walked.role == "join":
+                joining = own
+            else:
+                working = max(working, own)
+            for i, one in enumerate(cost.latency_ms):
+                latency_ms[i] += one
+        return [params, macs, attention, joining, working, *latency_ms]
+
+    def _price(self, walked: WalkStep, header: int) -> PieceCost:
+        # Values of a chain live as long as it does, so their identity is a key.
+        key = (walked.role, id(walked.value), walked.in_channels, walked.skip_channels, walked.level, header)
+        cost = self._known.get(key)
+        if cost is None:
+            trace = lower_step(self.chain.headers[header], self.contexts[header], walked)
+            cost = self._known[key] = piece_cost(trace, self.conditions, self.tables)
+        return cost
+
+    def _skips(self, machine: Machine) -> tuple[int, int]:
+        """Elements of all skips, and of the latest one (0 for an alias)."""
+        if not machine.skips:
+            return 0, 0
+        ctx = self.contexts[machine.header]
+        sizes = [0 if s.alias else ctx.batch * s.channels * prod(ctx.side(s.level)) for s in machine.skips]
+        return sum(sizes), sizes[-1]
+
+
+def walked_steps(step: Step, header: UNet, around: Local, emission: Emission) -> Iterator[WalkStep]:
+    """The steps of ``arch.walk`` that one site stands for, pushes left out."""
+    role, level, channels = step.site.role, around.level, around.channels
+    if role == "head":
+        yield WalkStep("head", Place("head"), None, channels, 0, header.out_channels, 0)
+    elif role == "stem" and isinstance(emission, UNet):
+        width = header.conv_in_channels
+        yield WalkStep("embed", Place("stem"), None, header.time.input_width, 0, header.time.width, 0)
+        yield WalkStep("conv_in", Place("stem"), None, header.in_channels, 0, width, 0)
+    elif isinstance(emission, (Downsample, Upsample)):
+        name = "downsample" if isinstance(emission, Downsample) else "upsample"
+        yield WalkStep(name, Place("middle"), emission, channels, 0, emission.channels, level)  # type: ignore[arg-type]
+    elif isinstance(emission, tuple):
+        if role == "up":
+            joined = channels + around.skip_channels
+            yield WalkStep("join", Place("up"), None, channels, around.skip_channels, joined, level)
+            channels = joined
+        for block in emission:
+            after = out_channels(block, channels)
+            yield WalkStep("block", Place("middle"), block, channels, 0, after, level)
+            channels = after
+
+
+def distinct_ops(chain: Chain, paths: Paths, conditions: Conditions) -> dict[str, Op]:
+    """Every operator that some candidate runs, by key."""
+    contexts = [context_of(header, conditions) for header in chain.headers]
+    found: dict[str, Op] = {}
+    seen: set[tuple[object, ...]] = set()
+    for t, step in enumerate(chain.steps):
+        for number in np.unique(step.edge_piece[paths.alive(t)]).tolist():
+            around, emitted = step.pieces[number]
+            emission = step.emissions[emitted]
+            header = around.header
+            if isinstance(emission, UNet):
+                header = next(i for i, known in enumerate(chain.headers) if known is emission)
+            for walked in walked_steps(step, chain.headers[header], around, emission):
+                key = (walked.role, id(walked.value), *walked[3:], header)
+                if key not in seen:
+                    seen.add(key)
+                    trace = lower_step(chain.headers[header], contexts[header], walked)
+                    found.update((traced.op.key, traced.op) for traced in trace.ops)
+    return dict(sorted(found.items()))
+
+
+class BatchScores(NamedTuple):
+    """Scores of n encodings; rows that are not ``valid`` (a rule forbids them) hold zeros.
+
+    ``latency_ms`` is [tables, n], all guidance passes together.
+    """
+
+    valid: np.ndarray[Any, np.dtype[np.bool_]]
+    params: Ints
+    macs: Ints
+    macs_without_attention: Ints
+    weight_bytes: Ints
+    peak_activation_bytes: Ints
+    latency_ms: Floats
+
+
+class BatchScorer:
+    """Scores encodings [n, decisions], canonical or not, by look-ups alone."""
+
+    def __init__(self, paths: Paths, costs: Costs) -> None:
+        self._paths = paths
+        self.costs = costs
+
+    def score(self, encodings: Any) -> BatchScores:
+        """Totals of a batch; equal to ``cost.count`` and the tables' sums exactly."""
+        path, valid = self._paths.follow(np.asarray(encodings, dtype=np.int64))
+        return self.score_paths(path, valid)
+
+    def score_paths(self, path: Ints, valid: Any) -> BatchScores:
+        """Totals of paths."""
+        n = len(path)
+        params, macs, attention, peak = (np.zeros(n, dtype=np.int64) for _ in range(4))
+        latency_ms = np.zeros((self.costs.tables, n))
+        for t, cost in enumerate(self.costs.steps):
+            edge = path[:, t]
+            params += cost.params[edge]
+            macs += cost.macs[edge]
+            attention += cost.attention_macs[edge]
+            np.maximum(peak, cost.peak[edge], out=peak)
+            for i in range(self.costs.tables):
+                latency_ms[i] += cost.latency_ms[i][edge]
+        conditions = self.costs.conditions
+        passes, size = conditions.passes, conditions.bytes_per_value
+        for array in (params, macs, attention, peak):
+            array *= valid
+        return BatchScores(
+            valid,
+            params,
+            macs * passes,
+            (macs - attention) * passes,
+            params * size,
+            peak * size,
+            latency_ms * passes * valid,
+        )
+
+
+class Extent(NamedTuple):
+    """The exact least and largest value of a cost over a space, and encodings that have them."""
+
+    low: float
+    high: float
+    low_encoding: tuple[int, ...]
+    high_encoding: tuple[int, ...]
+
+
+def cost_names(tables: Iterable[str]) -> list[str]:
+    """The costs of a space, by name."""
+    return ["params", "macs", "macs_without_attention", "weight_bytes", "peak_activation_bytes",
+            *(f"latency:{name}" for name in tables)]  # fmt: skip
+
+
+def extents(paths: Paths, costs: Costs, names: Sequence[str]) -> dict[str, Extent]:
+    """The exact range of every cost; ``names`` are the tables'."""
+    conditions = costs.conditions
+    passes, size = conditions.passes, conditions.bytes_per_value
+    columns: list[tuple[list[Any], float, bool]] = [
+        ([s.params for s in costs.steps], 1, False),
+        ([s.macs for s in costs.steps], passes, False),
+        ([s.macs - s.attention_macs for s in costs.steps], passes, False),
+        ([s.params for s in costs.steps], size, False),
+        ([s.peak for s in costs.steps], size, True),
+        *(([s.latency_ms[i] for s in costs.steps], passes, False) for i in range(costs.tables)),
+    ]
+    result = {}
+    for name, (values, factor, is_peak) in zip(cost_names(names), columns, strict=True):
+        low, low_encoding = extreme(paths, values, is_peak, -1)
+        high, high_encoding = extreme(paths, values, is_peak, 1)
+        result[name] = Extent(low * factor, high * factor, low_encoding, high_encoding)
+    return result
+
+
+def extreme(paths: Paths, values: Sequence[Any], is_peak: bool, sign: int) -> tuple[Any, tuple[int, ...]]:
+    """The least (sign -1) or largest (sign 1) sum or maximum over all paths, with an encoding that has it."""
+    steps = paths.chain.steps
+    best_of = np.maximum if sign > 0 else np.minimum
+    after = np.zeros(1, dtype=values[0].dtype)
+    reach = [after]
+    through: list[Any] = []
+    for t in range(len(steps) - 1, -1, -1):
+        step = steps[t]
+        onward = after[step.edge_next]
+        total = np.maximum(values[t], onward) if is_peak else values[t] + onward
+        worst = -np.inf if sign > 0 else np.inf
+        if total.dtype != np.float64:
+            worst = -MOST * 2 if sign > 0 else MOST * 2
+        total = np.where(paths.alive(t), total, worst)
+        padded = np.append(total, worst).astype(total.dtype)
+        after = best_of.reduceat(padded, step.edge_start[:-1])
+        after = np.where(np.diff(step.edge_start) == 0, worst, after).astype(total.dtype)
+        through.append(total)
+        reach.append(after)
+    group = 0
+    path = []
+    for t, step in enumerate(steps):
+        total = through[len(steps) - 1 - t]
+        edges = np.arange(step.edge_start[group], step.edge_start[group + 1])
+        edge = int(edges[np.argmax(sign * total[edges])])
+        path.append(edge)
+        group = int(step.edge_next[edge])
+    encoding = tuple(paths.encodings(np.array([path], dtype=np.int64))[0].tolist())
+    return reach[-1][0].item(), encoding
