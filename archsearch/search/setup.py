@@ -96,7 +96,7 @@ def prepare(request: Request) -> Prepared:
     for used in (*objectives, *(c.objective for c in constraints)):
         if used.quantity == "quality" and quality is None:
             raise SearchError("quality needs a trained supernet", where="--objective quality",
-                              next_step="train one with `archsearch quality train`, give it with --quality")  # fmt: skip
+                              next_step="train one: `archsearch quality train`; give it with --quality")  # fmt: skip
     evaluator = Evaluator(space.conditions, tables, quality.score if quality else None)
     domain = SpaceDomain(space)
     baseline = evaluator(space.decode(domain.baseline)).values
