@@ -6,8 +6,9 @@ what is held there (skips, embeddings) and what the piece at work needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -51,7 +52,8 @@ class Costs:
     steps: tuple[StepCost, ...]
 
 
-def chain_costs(chain: Chain, conditions: Conditions, tables: Sequence[OpLatency] = ()) -> Costs:
+@lru_cache(maxsize=4)
+def chain_costs(chain: Chain, conditions: Conditions, tables: tuple[OpLatency, ...] = ()) -> Costs:
     """Lower every piece of the chain once.
 
     Raises:
@@ -230,70 +232,3 @@ class BatchScorer:
             peak * size,
             latency_ms * passes * valid,
         )
-
-
-class Extent(NamedTuple):
-    """The exact least and largest value of a cost over a space, and encodings that have them."""
-
-    low: float
-    high: float
-    low_encoding: tuple[int, ...]
-    high_encoding: tuple[int, ...]
-
-
-def cost_names(tables: Iterable[str]) -> list[str]:
-    """The costs of a space, by name."""
-    return ["params", "macs", "macs_without_attention", "weight_bytes", "peak_activation_bytes",
-            *(f"latency:{name}" for name in tables)]  # fmt: skip
-
-
-def extents(paths: Paths, costs: Costs, names: Sequence[str]) -> dict[str, Extent]:
-    """The exact range of every cost; ``names`` are the tables'."""
-    conditions = costs.conditions
-    passes, size = conditions.passes, conditions.bytes_per_value
-    columns: list[tuple[list[Any], float, bool]] = [
-        ([s.params for s in costs.steps], 1, False),
-        ([s.macs for s in costs.steps], passes, False),
-        ([s.macs - s.attention_macs for s in costs.steps], passes, False),
-        ([s.params for s in costs.steps], size, False),
-        ([s.peak for s in costs.steps], size, True),
-        *(([s.latency_ms[i] for s in costs.steps], passes, False) for i in range(costs.tables)),
-    ]
-    result = {}
-    for name, (values, factor, is_peak) in zip(cost_names(names), columns, strict=True):
-        low, low_encoding = extreme(paths, values, is_peak, -1)
-        high, high_encoding = extreme(paths, values, is_peak, 1)
-        result[name] = Extent(low * factor, high * factor, low_encoding, high_encoding)
-    return result
-
-
-def extreme(paths: Paths, values: Sequence[Any], is_peak: bool, sign: int) -> tuple[Any, tuple[int, ...]]:
-    """The least (sign -1) or largest (sign 1) sum or maximum over all paths, with an encoding that has it."""
-    steps = paths.chain.steps
-    best_of = np.maximum if sign > 0 else np.minimum
-    after = np.zeros(1, dtype=values[0].dtype)
-    reach = [after]
-    through: list[Any] = []
-    for t in range(len(steps) - 1, -1, -1):
-        step = steps[t]
-        onward = after[step.edge_next]
-        total = np.maximum(values[t], onward) if is_peak else values[t] + onward
-        worst = -np.inf if sign > 0 else np.inf
-        if total.dtype != np.float64:
-            worst = -MOST * 2 if sign > 0 else MOST * 2
-        total = np.where(paths.alive(t), total, worst)
-        padded = np.append(total, worst).astype(total.dtype)
-        after = best_of.reduceat(padded, step.edge_start[:-1])
-        after = np.where(np.diff(step.edge_start) == 0, worst, after).astype(total.dtype)
-        through.append(total)
-        reach.append(after)
-    group = 0
-    path = []
-    for t, step in enumerate(steps):
-        total = through[len(steps) - 1 - t]
-        edges = np.arange(step.edge_start[group], step.edge_start[group + 1])
-        edge = int(edges[np.argmax(sign * total[edges])])
-        path.append(edge)
-        group = int(step.edge_next[edge])
-    encoding = tuple(paths.encodings(np.array([path], dtype=np.int64))[0].tolist())
-    return reach[-1][0].item(), encoding

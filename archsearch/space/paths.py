@@ -45,12 +45,15 @@ class Paths:
             totals.append(_sum_by_group(totals[-1][step.edge_next], step.edge_start))
         return totals[::-1]
 
-    def unrank(self, numbers: Any) -> Ints:
-        """The candidates of numbers 0 .. size - 1, as encodings [n, decisions]."""
-        left = np.asarray(numbers, dtype=self._totals[0].dtype).copy()
-        return self.encodings(self._descend(left))
+    def sample(self, n: int, rng: np.random.Generator) -> Ints:
+        """``n`` independent uniform paths."""
+        if self.size < EXACT:
+            return self.unrank(rng.integers(0, self.size, n))
+        return self.unrank([_big_integer(rng, self.size) for _ in range(n)])
 
-    def _descend(self, left: Any) -> Ints:
+    def unrank(self, numbers: Any) -> Ints:
+        """The paths of numbers 0 .. size - 1."""
+        left = np.asarray(numbers, dtype=self._totals[0].dtype).copy()
         path = np.empty((len(left), len(self.chain.steps)), dtype=np.int64)
         group = np.zeros(len(left), dtype=np.int64)
         for t, step in enumerate(self.chain.steps):
@@ -129,6 +132,16 @@ def _sum_by_group(weight: Any, start: Ints) -> Any:
     result = np.add.reduceat(padded, start[:-1])
     result[empty] = 0
     return result
+
+
+def _big_integer(rng: np.random.Generator, size: int) -> int:
+    """Uniform over 0 .. size - 1 for any size."""
+    bits = size.bit_length()
+    while True:
+        words = rng.integers(0, 1 << 32, (bits + 31) // 32, dtype=np.uint64).tolist()
+        number = sum(int(word) << (32 * i) for i, word in enumerate(words)) >> (-bits % 32)
+        if number < size:
+            return number
 
 
 def _weights(radices: Sequence[int], step: Step) -> list[tuple[int, int]]:

@@ -17,10 +17,12 @@ from archsearch.cost.op import Op
 from archsearch.cost.scorer import OpLatency
 from archsearch.errors import SpaceError, unknown_name
 from archsearch.space.chain import Chain, Ints, Step
-from archsearch.space.costs import BatchScorer, Extent, chain_costs, distinct_ops, extents
+from archsearch.space.constrained import sample_within
+from archsearch.space.costs import BatchScorer, chain_costs, distinct_ops
 from archsearch.space.decisions import Choice, Decision, Rule, choice_text
 from archsearch.space.machine import Emission
 from archsearch.space.paths import Paths
+from archsearch.space.ranges import Extent, Statistics, extents, statistics
 from archsearch.space.skeleton import Site
 
 BATCH = 4096
@@ -52,12 +54,33 @@ class Space:
         """The encoding in which every decision takes its default: the baseline architecture."""
         return tuple(decision.default for decision in self.decisions)
 
-    def sample(self, n: int, seed: int) -> Ints:
-        """``n`` independent candidates, uniform over the space, as canonical encodings [n, decisions]."""
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        constraints: Mapping[str, float] | None = None,
+        conditions: Conditions | None = None,
+        tables: Mapping[str, OpLatency] | None = None,
+    ) -> Ints:
+        """``n`` independent candidates, uniform over the space, as canonical encodings [n, decisions].
+
+        Args:
+            n: how many.
+            seed: of the random numbers.
+            constraints: upper limits by cost name (``params``, ``macs``, ``latency:T``, ...; see :meth:`ranges`);
+                candidates are then uniform over those that meet all of them.
+            conditions: under which the constraints hold, by default the space's own.
+            tables: the latency tables that constraints name.
+
+        Raises:
+            SpaceError: a constraint that cannot be met; says which, and the nearest reachable value.
+        """
         rng = np.random.default_rng(seed)
-        if self.size() < 1 << 62:
-            return self.paths.unrank(rng.integers(0, self.size(), n))
-        return self.paths.unrank(np.array([_big_integer(rng, self.size()) for _ in range(n)], dtype=object))
+        if not constraints:
+            return self.paths.encodings(self.paths.sample(n, rng))
+        named = tables or {}
+        costs = chain_costs(self.chain, conditions or self.conditions, tuple(named.values()))
+        return self.paths.encodings(sample_within(self.paths, costs, list(named), constraints, n, rng))
 
     def unrank(self, numbers: Sequence[int]) -> Ints:
         """The candidates of numbers 0 .. size - 1, as canonical encodings [n, decisions].
@@ -68,13 +91,13 @@ class Space:
         for number in numbers:
             if not 0 <= number < self.size():
                 raise SpaceError("no such candidate", where=self.name, got=number, allowed=f"0 to {self.size() - 1}")
-        return self.paths.unrank(np.array(numbers, dtype=object))
+        return self.paths.encodings(self.paths.unrank(np.array(numbers, dtype=object)))
 
     def enumerate(self) -> Iterator[tuple[int, ...]]:
         """Every canonical encoding, once."""
         for start in range(0, self.size(), BATCH):
             numbers = np.array(range(start, min(start + BATCH, self.size())), dtype=object)
-            for row in self.paths.unrank(numbers).tolist():
+            for row in self.paths.encodings(self.paths.unrank(numbers)).tolist():
                 yield tuple(row)
 
     def canonical(self, encoding: Sequence[int]) -> tuple[int, ...]:
@@ -133,7 +156,7 @@ class Space:
             conditions: what to count under.
             tables: latency tables, in the order of the scores' ``latency_ms``.
         """
-        return BatchScorer(self.paths, chain_costs(self.chain, conditions or self.conditions, tables))
+        return BatchScorer(self.paths, chain_costs(self.chain, conditions or self.conditions, tuple(tables)))
 
     def ranges(
         self, conditions: Conditions | None = None, tables: Mapping[str, OpLatency] | None = None
@@ -142,6 +165,18 @@ class Space:
         named = tables or {}
         costs = chain_costs(self.chain, conditions or self.conditions, tuple(named.values()))
         return extents(self.paths, costs, list(named))
+
+    def statistics(
+        self,
+        conditions: Conditions | None = None,
+        tables: Mapping[str, OpLatency] | None = None,
+        samples: int = 10_000,
+        seed: int = 0,
+    ) -> dict[str, Statistics]:
+        """Exact least, sampled median and exact largest value of every cost, by name (``latency:T`` for tables)."""
+        named = tables or {}
+        costs = chain_costs(self.chain, conditions or self.conditions, tuple(named.values()))
+        return statistics(self.paths, costs, list(named), samples, seed)
 
     def distinct_ops(self, conditions: Conditions | None = None) -> dict[str, Op]:
         """Every operator that some candidate runs, by key."""
@@ -272,13 +307,3 @@ def assemble(sites: Sequence[Site], emissions: Sequence[Emission]) -> UNet:
         for s in sorted(up)
     )
     return replace(header, stages=stages, middle=middle)
-
-
-def _big_integer(rng: np.random.Generator, size: int) -> int:
-    """Uniform over 0 .. size - 1 for any size."""
-    bits = size.bit_length()
-    while True:
-        words = rng.integers(0, 1 << 32, (bits + 31) // 32, dtype=np.uint64).tolist()
-        number = sum(int(word) << (32 * i) for i, word in enumerate(words)) >> (-bits % 32)
-        if number < size:
-            return number
