@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from archsearch.cost.op import Op
 from archsearch.errors import LatencyError, unknown_name
 from archsearch.latency.journal import JOURNAL, read_journal
 from archsearch.latency.rows import COLUMNS, FROM_DEVICE, OpRow, parse_row
@@ -73,6 +74,12 @@ class LatencyTable:
     def provenance(self) -> Provenance:
         """``measured`` where every row comes from the device, ``modelled`` where none does."""
         return provenance_of({row.provenance for row in self.rows.values()})
+
+    def op_latency_ms(self, op: Op) -> float:
+        """Latency of one run of an operator: its row, or the estimate of ``latency.predict`` where there is none."""
+        from archsearch.latency.predict import estimate
+
+        return estimate(self, op).latency_ms
 
     @property
     def configuration(self) -> str:
