@@ -47,7 +47,8 @@ class Draws:
         import numpy as np
 
         bits = _mix(self._key ^ np.uint64(hash64(name)))
-        return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        uniform: Floats = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return uniform
 
     def uniforms(self, name: str, count: int) -> Floats:
         """[N, count] in [0, 1)."""

@@ -104,17 +104,13 @@ def _linear(local: str, shared: str, out: Segments, into: Segments, bias: bool =
         yield Tensor(f"{local}.bias", f"{shared}/bias", (out,))
 
 
-def _conv(
-    local: str, shared: str, out: Segments, into: Segments, kernel: int, bias: bool = True
-) -> Iterator[Tensor]:
+def _conv(local: str, shared: str, out: Segments, into: Segments, kernel: int, bias: bool = True) -> Iterator[Tensor]:
     yield Tensor(f"{local}.weight", f"{shared}/weight", (out, into, (kernel,), (kernel,)))
     if bias:
         yield Tensor(f"{local}.bias", f"{shared}/bias", (out,))
 
 
-def _conv3x3(
-    local: str, shared: str, out: Segments, into: Segments, separable: Separable | None
-) -> Iterator[Tensor]:
+def _conv3x3(local: str, shared: str, out: Segments, into: Segments, separable: Separable | None) -> Iterator[Tensor]:
     if separable is None:
         yield from _conv(local, f"{shared}/full", out, into, 3)
         return
@@ -163,7 +159,9 @@ def _inner(header: UNet, local: str, shared: str, block: TransformerBlock, width
             yield from _attention(header, f"{local}.attn{n}", path, slot, width)
     if block.feed_forward is not None:
         yield from _norm(f"{local}.norm3", f"{shared}/ff/norm", width)
-        yield from _feed_forward(f"{local}.ff", f"{shared}/ff/{block.feed_forward.activation}", block.feed_forward, width)
+        yield from _feed_forward(
+            f"{local}.ff", f"{shared}/ff/{block.feed_forward.activation}", block.feed_forward, width
+        )
 
 
 def _slot_name(slot: Slot) -> str:

@@ -65,10 +65,7 @@ def parts(unet: UNet) -> Iterator[Part]:
             spot = str(step.role)
         widths = segments if step.role == "block" and sum(segments) == step.in_channels else (step.in_channels,)
         yield Part(step.role, spot, step.value, widths, step.out_channels)  # type: ignore[arg-type]
-        if step.role == "block":
-            segments = _after(step.value, widths)  # type: ignore[arg-type]
-        else:
-            segments = (step.out_channels,)
+        segments = _after(step.value, widths) if step.role == "block" else (step.out_channels,)  # type: ignore[arg-type]
 
 
 def space_parts(space: Space) -> Iterator[Part]:

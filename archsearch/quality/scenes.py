@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from archsearch.quality.draws import Draws
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from archsearch.quality.draws import Floats, Ints
 
 Split: TypeAlias = Literal["train", "held_out"]

@@ -92,7 +92,9 @@ class ShapesData:
 def captions(scenes: Scenes) -> list[str]:
     """One caption a scene."""
     return [
-        _caption(KINDS[kind], number, [(SHAPES[s], _COLOUR_NAMES[c]) for s, c in zip(shapes, colours, strict=True)], cell)
+        _caption(
+            KINDS[kind], number, [(SHAPES[s], _COLOUR_NAMES[c]) for s, c in zip(shapes, colours, strict=True)], cell
+        )
         for kind, number, shapes, colours, cell in zip(
             scenes.kind.tolist(),
             scenes.number.tolist(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from math import sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from archsearch.arch.values import Downsample, UNet, Upsample
 from archsearch.errors import QualityError
 from archsearch.models import blocks
 from archsearch.models.embeddings import Sinusoid, TimestepEmbedding
-from archsearch.models.stages import LISTS
+from archsearch.models.paths import located_steps
 from archsearch.quality import layout
 from archsearch.quality.draws import seed_of
 from archsearch.quality.parts import Part, parts, space_parts
@@ -79,7 +80,9 @@ class Supernet(nn.Module):
             for item in layout.tensors(self.header, part):
                 known = self.dims.get(item.shared)
                 self.dims[item.shared] = item.dims if known is None else layout.widest(known, item.dims)
-        self.weights = nn.ParameterDict({name: _initial(name, dims, self.dims, seed) for name, dims in self.dims.items()})
+        self.weights = nn.ParameterDict(
+            {name: _initial(name, dims, self.dims, seed) for name, dims in self.dims.items()}
+        )
         self._bound: dict[Part, _Bound] = {}
         self._plans: dict[UNet, tuple[_Bound, ...]] = {}
         self._common = blocks.Common.of(self.header)
@@ -165,7 +168,9 @@ class Supernet(nn.Module):
                     cuts = [layout.ranges(*pair) for pair in zip(item.dims, full, strict=True)]
                 except ValueError as problem:
                     raise QualityError(f"not covered by the supernet ({problem})", where=part.spot) from None
-                slices.append(_Slice(item.local, item.shared, tuple((d, c) for d, c in enumerate(cuts) if c is not None)))
+                slices.append(
+                    _Slice(item.local, item.shared, tuple((d, c) for d, c in enumerate(cuts) if c is not None))
+                )
             with torch.device("meta"):
                 module = _module(self.header, self._common, part)
             module.requires_grad_(False)
@@ -175,34 +180,13 @@ class Supernet(nn.Module):
         return bound
 
     def _named(self, arch: UNet) -> Iterator[tuple[str, _Bound]]:
-        """Parts with weights and the prefix of their names in the stand-alone module."""
-        last = len(arch.stages) - 1
-        numbers: dict[str, int] = {}
-        for bound in self.plan(arch):
-            part = bound.part
-            match part.role:
-                case "push" | "join":
-                    continue
-                case "embed":
-                    yield "time_embedding.", bound
-                case "conv_in" | "head":
-                    yield "", bound
-                case "downsample":
-                    yield f"down_blocks.{part.spot.split('/')[1]}.downsamplers.0.", bound
-                case "upsample":
-                    yield f"up_blocks.{last - int(part.spot.split('/')[1])}.upsamplers.0.", bound
-                case "block":
-                    half, stage = (part.spot.split("/") + [""])[:2]
-                    home = {"down": f"down_blocks.{stage}", "middle": "mid_block"}.get(half)
-                    home = home or f"up_blocks.{last - int(stage)}"
-                    name = f"{home}.{LISTS[part.value.kind]}"  # type: ignore[union-attr]
-                    number = numbers.get(name, 0)
-                    numbers[name] = number + 1
-                    yield f"{name}.{number}.", bound
+        """The parts and the prefix of their weights' names in the stand-alone module."""
+        for located, bound in zip(located_steps(arch), self.plan(arch), strict=True):
+            yield "time_embedding." if bound.part.role == "embed" else located.path, bound
 
 
 def _survey(space: Space | Iterable[UNet]) -> tuple[list[UNet], list[Part]]:
-    if hasattr(space, "chain"):
+    if not isinstance(space, Iterable):
         return list(space.chain.headers), list(dict.fromkeys(space_parts(space)))
     members = list(space)
     return members, list(dict.fromkeys(part for unet in members for part in parts(unet)))
@@ -284,4 +268,4 @@ def _initial(name: str, dims: layout.Dims, all_dims: dict[str, layout.Dims], see
     for dim in weight[1:]:
         inputs *= sum(dim)
     generator = torch.Generator().manual_seed(seed_of("weight", seed, name))
-    return (torch.rand(shape, generator=generator) * 2 - 1) * inputs**-0.5
+    return (torch.rand(shape, generator=generator) * 2 - 1) / sqrt(inputs)

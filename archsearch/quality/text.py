@@ -68,7 +68,8 @@ def encode(ids_NL: Tensor) -> Tensor:
     previous = torch.nn.functional.pad(own_NLD[:, :-1], (0, 0, 1, 0)) @ before.to(ids_NL.device)
     following = torch.nn.functional.pad(own_NLD[:, 1:], (0, 0, 0, 1)) @ after.to(ids_NL.device)
     states = own_NLD + positions.to(ids_NL.device) + _NEIGHBOUR * (previous + following)
-    return states / (2 + 2 * _NEIGHBOUR**2) ** 0.5
+    scale: float = (2 + 2 * _NEIGHBOUR**2) ** -0.5
+    return states * scale
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +81,8 @@ def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     def orthogonal() -> Tensor:
         q, r = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator, dtype=torch.float64))
-        return q * torch.sign(torch.diagonal(r))
+        result: Tensor = q * torch.sign(torch.diagonal(r))
+        return result
 
     scale = WIDTH**0.5
     words = orthogonal()[: len(VOCABULARY)] * scale
