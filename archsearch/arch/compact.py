@@ -114,7 +114,7 @@ class Expansion:
         if block.get("kind") in ("residual", "shortcut") and channels is not None:
             block.setdefault("channels", channels)
         if block.get("kind") == "transformer":
-            return _transformer(block, channels, origin)
+            return expand_transformer(block, channels, origin)
         return block
 
 
@@ -130,7 +130,12 @@ def _sampler(written: Any, channels: Any) -> Any:
     return {"channels": channels, **written} if isinstance(written, dict) else written
 
 
-def _transformer(block: dict[str, Any], channels: Any, path: KeyPath) -> dict[str, Any]:
+def expand_transformer(block: dict[str, Any], channels: Any, path: KeyPath) -> dict[str, Any]:
+    """A transformer without shorthands (changes and returns ``block``); ``channels`` is its width where it has none.
+
+    Raises:
+        FieldError: a malformed shorthand, below ``path``.
+    """
     if channels is not None:
         block.setdefault("width", channels)
     if "block" in block:

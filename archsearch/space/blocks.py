@@ -1,4 +1,4 @@
-"""From the resolved template of a block to its value: the codec of ``arch`` plus two shorthands.
+"""From the resolved template of a block to its value: the codec of ``arch`` and the shorthands of its presets.
 
 ``depth`` and ``block`` stand for ``blocks`` (one transformer block repeated), and an attention takes either ``heads``
 or ``head_dim`` and derives the other from the transformer's width.
@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from archsearch.arch.codec import decode
+from archsearch.arch.codec import FieldError, decode
+from archsearch.arch.compact import expand_transformer
 from archsearch.arch.identity import effect_key
 from archsearch.arch.values import Block, Shortcut
 from archsearch.errors import ArchError, SpaceError
-from archsearch.files import KeyPath, type_name
+from archsearch.files import KeyPath
 from archsearch.space.source import Source
 
 
@@ -74,42 +75,19 @@ def read_value(source: Source, annotation: Any, data: Any, path: KeyPath) -> Any
 
 
 def _transformer(source: Source, data: dict[str, Any], path: KeyPath) -> dict[str, Any]:
-    result = {key: value for key, value in data.items() if key not in ("depth", "block")}
-    if "block" in data:
-        if "blocks" in data:
-            raise source.error("a transformer has either blocks or block and depth", path, "both")
-        depth = data.get("depth", 1)
-        if isinstance(depth, bool) or not isinstance(depth, int) or not 0 <= depth <= 64:
-            raise source.error("depth is a number of transformer blocks", (*path, "depth"), depth, "0 to 64")
-        result["blocks"] = [data["block"]] * depth
-    elif "depth" in data:
-        raise source.error("depth repeats a block, which is missing", path, "no block")
-    width = data.get("width")
-    if isinstance(result.get("blocks"), list):
-        result["blocks"] = [_slots(source, block, width, (*path, "block")) for block in result["blocks"]]
-    return result
+    """A transformer without shorthands; heads or head_dim may be null, which is as if it were not written."""
+    data = dict(data)
+    if isinstance(data.get("block"), dict):
+        data["block"] = {key: _without_null(item) for key, item in data["block"].items()}
+    try:
+        return expand_transformer(data, None, path)
+    except FieldError as problem:
+        raise SpaceError(
+            problem.what, where=source.document.where(problem.path), got=problem.got, allowed=problem.allowed
+        ) from None
 
 
-def _slots(source: Source, block: Any, width: Any, path: KeyPath) -> Any:
-    if not isinstance(block, dict):
-        return block
-    result = dict(block)
-    for name in ("first", "second"):
-        slot = block.get(name)
-        if isinstance(slot, dict) and slot.get("kind", "attention") == "attention":
-            result[name] = {"kind": "attention", **_heads(source, slot, width, (*path, name))}
-    return result
-
-
-def _heads(source: Source, slot: dict[str, Any], width: Any, path: KeyPath) -> dict[str, Any]:
-    given = [key for key in ("heads", "head_dim") if slot.get(key) is not None]
-    if len(given) == 2:
+def _without_null(slot: Any) -> Any:
+    if not isinstance(slot, dict):
         return slot
-    if not given:
-        raise source.error("an attention says heads, head_dim or both", path, "neither")
-    size = slot[given[0]]
-    if not isinstance(width, int) or isinstance(size, bool) or not isinstance(size, int) or size < 1 or width % size:
-        got = size if isinstance(size, (int, float, str)) else type_name(size)
-        raise source.error(f"{given[0]} must divide the transformer's width", (*path, given[0]), got, width)
-    other = "head_dim" if given[0] == "heads" else "heads"
-    return {**slot, other: width // size}
+    return {key: value for key, value in slot.items() if value is not None or key not in ("heads", "head_dim")}

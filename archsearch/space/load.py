@@ -9,7 +9,7 @@ from archsearch.cost.conditions import Conditions
 from archsearch.errors import CostError, SpaceError, unknown_name
 from archsearch.files import load_yaml
 from archsearch.resources import data_folder
-from archsearch.space.chain import compile_chain
+from archsearch.space.compiler import compile_chain
 from archsearch.space.decisions import NAME, read_decisions, read_rules
 from archsearch.space.language import Language
 from archsearch.space.skeleton import Skeleton
