@@ -156,7 +156,12 @@ def _load_json(text: str, path: Path, error: type[ArchsearchError]) -> Any:
         raise error("not a JSON value", where=str(path), got=name, allowed="finite numbers")
 
     try:
-        return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        if "\\u" in text:
+            json.dumps(data, ensure_ascii=False).encode()
+        return data
+    except UnicodeEncodeError as problem:
+        raise error("half of a surrogate pair", where=str(path)) from problem
     except json.JSONDecodeError as problem:
         raise error(f"not valid JSON ({problem.msg})", where=f"{path}:{problem.lineno}") from problem
     except RecursionError as problem:
@@ -219,7 +224,7 @@ class _Composer:
         self._add(event, 1)
         if name == "ScalarEvent":
             plain = event.style is None and event.tag is None
-            node = _Node(self._scalar(event) if plain else event.value, line)
+            node = _Node(self._scalar(event) if plain else self._text(event), line)
         elif name == "SequenceStartEvent":
             node = self._sequence(events, line, depth)
         else:
@@ -254,8 +259,14 @@ class _Composer:
         size = 1 + sum(1 + node.size for node in children.values())
         return _Node({name: node.value for name, node in children.items()}, line, size, children)
 
-    def _scalar(self, event: Any) -> Any:
+    def _text(self, event: Any) -> str:
         text: str = event.value
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            self._refuse(event, "half of a surrogate pair", ascii(text))
+        return text
+
+    def _scalar(self, event: Any) -> Any:
+        text = self._text(event)
         if text in _WORDS:
             return _WORDS[text]
         if _INT.fullmatch(text):

@@ -331,8 +331,8 @@ class _Reader:
 def split_added(total: int, time_width: int) -> AddedEmbedding:
     """Divide the input of an added embedding between a pooled text embedding and numbers.
 
-    diffusers keeps only the sum.  The pooled width of the text encoders in use is tried first (SDXL's 2816 is
-    1280 + 6 * 256, its refiner's 2560 is 1280 + 5 * 256), then six numbers, then as many as fit.
+    diffusers keeps only the sum.  The pooled widths of the text encoders in use are tried first (SDXL's 2816 is
+    1280 + 6 * 256, its refiner's 2560 is 1280 + 5 * 256); else as many of six numbers as fit.
     """
     for pooled in (1280, 768, 1024):
         rest = total - pooled
