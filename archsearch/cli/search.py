@@ -177,8 +177,8 @@ def _announce(prepared: Prepared) -> None:
 def _run(study: Study, evaluator: Any, json_: bool) -> None:
     from archsearch.cli.common import note
     from archsearch.cli.search_progress import search_progress
-    from archsearch.search.encoding import SpaceDomain
     from archsearch.search.run import run_study
+    from archsearch.search.setup import domain_of
     from archsearch.search.study import open_study
 
     before = len(study.trials)
@@ -186,7 +186,7 @@ def _run(study: Study, evaluator: Any, json_: bool) -> None:
         note(f"continuing after {before} trials")
     try:
         with search_progress(study) as on_progress:
-            study = run_study(study, SpaceDomain(study.space), study.space.decode, evaluator, on_progress)
+            study = run_study(study, domain_of(study), study.space.decode, evaluator, on_progress)
     except KeyboardInterrupt:
         done = len(open_study(study.folder).trials)
         note(f"stopped after {done} trials; continue with: archsearch search resume {study.folder}")

@@ -18,10 +18,14 @@ EXPENSIVE = 10
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A validation loss with its standard error (NaN where unknown)."""
+    """A validation loss with its standard error, and that of its difference from the baseline's (NaN: unknown).
+
+    Candidates are scored on the same samples, so their differences are known far better than their losses.
+    """
 
     value: float
     standard_error: float
+    paired_error: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,17 +265,16 @@ def _where_words(profile: Profile) -> str:
 
 
 def _quality_words(quality: Quality, baseline: Quality | None) -> str:
-    text = f"Its validation loss is {quality.value:.5f}"
+    text = f"Its validation loss (lower is better) is {quality.value:.5f}"
     if not math.isnan(quality.standard_error):
         text += f" ± {quality.standard_error:.5f}"
     if baseline is None or math.isnan(baseline.value):
-        return text + " (lower is better)."
+        return f"{text}."
     difference = quality.value - baseline.value
     text += f", the baseline's {baseline.value:.5f}"
-    error = math.hypot(quality.standard_error, baseline.standard_error)
-    if math.isnan(error) or error == 0:
-        return text + " (lower is better)."
-    if abs(difference) <= 2 * error:
-        return text + ": they differ by less than two standard errors, so this score cannot tell them apart."
-    side = "better" if difference < 0 else "worse"
-    return text + f": {side} by {abs(difference) / error:.1f} standard errors."
+    if math.isnan(quality.paired_error):
+        return f"{text}."
+    text += f". On the same samples they differ by {difference:+.5f} ± {quality.paired_error:.5f}".replace("-", "−")
+    if abs(difference) <= 2 * quality.paired_error:
+        return f"{text}: less than two standard errors, so this score cannot tell them apart."
+    return f"{text}: {'better' if difference < 0 else 'worse'}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -98,7 +99,7 @@ def _point(trial: Trial, status: Status) -> Point:
     high = {name: pair[1] for name, pair in trial.intervals.items()}
     for name, error in trial.errors.items():
         value = trial.values.get(name)
-        if value is not None and error == error:
+        if value is not None and math.isfinite(error):
             low[name], high[name] = value - error, value + error
     return Point(trial.number, status, dict(trial.values), low, high)
 

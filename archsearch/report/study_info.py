@@ -13,6 +13,7 @@ from archsearch.report.figures_decisions import DecisionsInfo, decisions_info
 from archsearch.report.figures_front import FrontInfo, HistoryInfo, front_info, history_info
 from archsearch.report.numbers import change
 from archsearch.report.provenance import Origin, provenance
+from archsearch.search.evaluate import PAIRED
 from archsearch.search.front import front, knee, spread
 from archsearch.search.objectives import Objective
 from archsearch.space.decisions import choice_text
@@ -139,7 +140,9 @@ def _explainer(study: Study, knee: int | None) -> Callable[[Trial], Candidate]:
 
 def _quality(trial: Trial) -> Quality | None:
     value = trial.values.get("quality")
-    return None if value is None else Quality(value, trial.errors.get("quality", math.nan))
+    if value is None:
+        return None
+    return Quality(value, trial.errors.get("quality", math.nan), trial.errors.get(PAIRED, math.nan))
 
 
 def _changes(study: Study, trial: Trial) -> tuple[Change, ...]:

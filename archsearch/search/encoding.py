@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from archsearch.errors import SpaceError
 
 if TYPE_CHECKING:
+    from archsearch.cost.scorer import OpLatency
     from archsearch.space import Space
 
 Encoding: TypeAlias = tuple[int, ...]
-DRAWS = 32
+DRAWS = 16
+BLOCK = 32
 
 
 class Domain(Protocol):
@@ -40,16 +42,27 @@ class Domain(Protocol):
         """The canonical encoding of the same architecture; None where a rule forbids it."""
         ...
 
-    def sample(self, count: int, seed: int) -> Sequence[Encoding]:
-        """Uniform draws over canonical encodings."""
+    def draws(self, seed: int, number: int) -> Sequence[Encoding]:
+        """Independent uniform draws of canonical encodings for trial ``number``; depends on the arguments alone."""
         ...
 
 
 class SpaceDomain:
-    """A search space as a :class:`Domain`."""
+    """A search space as a :class:`Domain`.
 
-    def __init__(self, space: Space) -> None:
+    Args:
+        space: the space.
+        limits: upper limits on costs, by the space's names for them; draws are uniform over what meets them all.
+        tables: the latency tables that limits name.
+    """
+
+    def __init__(
+        self, space: Space, limits: Mapping[str, float] | None = None, tables: Mapping[str, OpLatency] | None = None
+    ) -> None:
         self._space = space
+        self._limits = dict(limits or {})
+        self._tables = dict(tables or {})
+        self._drawn: tuple[int, int, list[Encoding]] = (-1, -1, [])
         self.names: tuple[str, ...] = tuple(decision.name for decision in space.decisions)
         self.choices: tuple[int, ...] = tuple(len(decision.choices) for decision in space.decisions)
         self.baseline: Encoding = space.canonical(space.defaults())
@@ -65,19 +78,24 @@ class SpaceDomain:
         except SpaceError:
             return None
 
-    def sample(self, count: int, seed: int) -> list[Encoding]:
-        """Uniform draws over canonical encodings."""
-        return [tuple(row) for row in self._space.sample(count, seed).tolist()]
+    def draws(self, seed: int, number: int) -> list[Encoding]:
+        """See :class:`Domain`.  Drawn for a block of trials at once, because limits take a while to prepare."""
+        block, place = divmod(number, BLOCK)
+        if self._drawn[:2] != (seed, block):
+            count, own = BLOCK * DRAWS, derived_seed(seed, block)
+            found = self._space.sample(count, own, self._limits or None, tables=self._tables or None)
+            self._drawn = (seed, block, [tuple(row) for row in found.tolist()])
+        return self._drawn[2][place * DRAWS : (place + 1) * DRAWS]
 
 
 def draw(domain: Domain, seed: int, number: int, known: Container[Encoding]) -> Encoding:
-    """A uniform draw for trial ``number``, not yet known if that is found within 32 draws."""
-    found = domain.sample(DRAWS, derived_seed(seed, number))
+    """A uniform draw for trial ``number``, the first of its draws that is not yet known, else the first."""
+    found = domain.draws(seed, number)
     return next((encoding for encoding in found if encoding not in known), found[0])
 
 
 def derived_seed(seed: int, number: int) -> int:
-    """A 32-bit seed for trial ``number`` of a study."""
+    """A 32-bit seed that differs for every ``number``."""
     import numpy as np
 
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

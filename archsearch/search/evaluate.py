@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from archsearch.latency.table import LatencyTable
 
 
+PAIRED = "quality - baseline"  # the name under which a trial keeps the standard error of the difference
+
+
 class QualityScore(NamedTuple):
-    """A validation loss and its standard error."""
+    """A validation loss with its standard error, and that of its difference from the baseline's on the same samples."""
 
     value: float
     standard_error: float
+    paired_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Evaluator:
             score = self._quality(arch)
             values["quality"] = float(score.value)
             errors["quality"] = float(score.standard_error)
+            if score.paired_error is not None:
+                errors[PAIRED] = float(score.paired_error)
         return Result(values, intervals, errors)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,6 +16,7 @@ from archsearch.search.config import STRATEGIES, QualityRef, SpaceRef, StudyConf
 from archsearch.search.encoding import SpaceDomain
 from archsearch.search.evaluate import Evaluator, QualityScore
 from archsearch.search.objectives import (
+    Constraint,
     Objective,
     Range,
     check_reachable,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from archsearch.space import Space
 
 POPULATION = 32
+SAMPLES = 2000
+SPACE_COSTS = {"memory": "peak_activation_bytes", "size": "weight_bytes"}  # the names that spaces use
 MAX_TRIALS = 1_000_000
 
 
@@ -97,17 +101,19 @@ def prepare(request: Request) -> Prepared:
         if used.quantity == "quality" and quality is None:
             raise SearchError("quality needs a trained supernet", where="--objective quality",
                               next_step="train one: `archsearch quality train`; give it with --quality")  # fmt: skip
-    evaluator = Evaluator(space.conditions, tables, quality.score if quality else None)
-    domain = SpaceDomain(space)
-    baseline = evaluator(space.decode(domain.baseline)).values
+    reference = space.decode(SpaceDomain(space).baseline)
+    evaluator = Evaluator(space.conditions, tables, quality.scorer(reference) if quality else None)
+    baseline = evaluator(reference).values
     ranges = cost_ranges(space, tables)
     check_reachable(constraints, ranges, baseline)
+    bounds = {c.text: c.bound(baseline) for c in constraints}
+    check_together(space, tables, constraints, bounds)
     config = StudyConfig(
         space=SpaceRef(name=space.name, sha256=hashlib.sha256(space.path.read_bytes()).hexdigest(), size=space.size()),
         conditions=conditions_json(space),
         objectives=tuple(o.name for o in objectives),
         constraints=tuple(c.text for c in constraints),
-        bounds={c.text: c.bound(baseline) for c in constraints},
+        bounds=bounds,
         baseline=baseline,
         tables=tuple(_table_ref(i, table) for i, table in enumerate(tables)),
         quality=quality.ref if quality else None,
@@ -154,15 +160,16 @@ def evaluator_of(study: Study, quality_run: Path | None = None) -> Evaluator:
         raise SearchError("another quality run than the study began with", where=str(run.ref.run),
                           got=run.ref.sha256, allowed=ref.sha256,
                           next_step="give the original run with --quality")  # fmt: skip
-    return Evaluator(study.conditions, study.tables, run.score)
+    reference = study.space.decode(SpaceDomain(study.space).baseline)
+    return Evaluator(study.conditions, study.tables, run.scorer(reference))
 
 
 @dataclass(frozen=True)
 class QualityRun:
-    """An opened quality run."""
+    """An opened quality run.  ``scorer`` takes the baseline against which differences are judged."""
 
     ref: QualityRef
-    score: Callable[[Architecture], QualityScore]
+    scorer: Callable[[Architecture], Callable[[Architecture], QualityScore]]
 
 
 def open_quality(run: Path) -> QualityRun:
@@ -171,15 +178,19 @@ def open_quality(run: Path) -> QualityRun:
     Raises:
         QualityError: not a finished run.
     """
-    from archsearch.quality.score import Scorer
+    from archsearch.quality.score import Scorer, paired_difference
 
-    scorer = Scorer(run)
+    opened = Scorer(run)
 
-    def score(arch: Architecture) -> QualityScore:
-        found = scorer.validation_loss(arch)
-        return QualityScore(found.value, found.standard_error)
+    def scorer(baseline: Architecture) -> Callable[[Architecture], QualityScore]:
+        def score(arch: Architecture) -> QualityScore:
+            found = opened.validation_loss(arch)
+            difference = paired_difference(found, opened.validation_loss(baseline))
+            return QualityScore(found.value, found.standard_error, difference.standard_error)
 
-    return QualityRun(QualityRef(run=str(run.resolve()), sha256=scorer.sha256, description=scorer.description), score)
+        return score
+
+    return QualityRun(QualityRef(run=str(run.resolve()), sha256=opened.sha256, description=opened.description), scorer)
 
 
 def load_tables(refs: tuple[str, ...]) -> tuple[tuple[LatencyTable, ...], dict[str, str]]:
@@ -218,8 +229,40 @@ def versions() -> dict[str, str]:
 
 
 def cost_ranges(space: Space, tables: tuple[LatencyTable, ...]) -> dict[str, Range]:
-    """Least, median and largest value of every cost over a space, by objective name."""
-    return {}
+    """Least, median (of a uniform sample) and largest value of every cost over a space, by objective name."""
+    found = space.statistics(tables={table.name: table for table in tables}, samples=SAMPLES)
+    names = {objective: SPACE_COSTS.get(objective, objective) for objective in ("params", "macs", "memory", "size")}
+    names |= {name: name for name in (f"latency:{table.name}" for table in tables)}
+    return {name: Range(found[cost].low, found[cost].median, found[cost].high) for name, cost in names.items()}
+
+
+def check_together(
+    space: Space, tables: tuple[LatencyTable, ...], constraints: Sequence[Constraint], bounds: Mapping[str, float]
+) -> None:
+    """Refuse limits on costs that no architecture of the space meets together.
+
+    Raises:
+        SpaceError: names the constraint that cannot be met beside the others, and the nearest reachable value.
+    """
+    limits = cost_limits(constraints, bounds)
+    if len(limits) > 1:
+        space.sample(1, 0, limits, tables={table.name: table for table in tables})
+
+
+def cost_limits(constraints: Sequence[Constraint], bounds: Mapping[str, float]) -> dict[str, float]:
+    """Upper limits on costs, by the names that spaces use for them."""
+    limits: dict[str, float] = {}
+    for constraint in constraints:
+        if constraint.objective.quantity != "quality":
+            name = SPACE_COSTS.get(constraint.objective.name, constraint.objective.name)
+            limits[name] = min(bounds[constraint.text], limits.get(name, math.inf))
+    return limits
+
+
+def domain_of(study: Study) -> SpaceDomain:
+    """What strategies see of a study's space: first draws meet the study's limits on costs."""
+    limits = cost_limits(study.constraints, study.config.bounds)
+    return SpaceDomain(study.space, limits, {table.name: table for table in study.tables})
 
 
 def conditions_json(space: Space) -> dict[str, object]:

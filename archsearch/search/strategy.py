@@ -30,7 +30,7 @@ class Strategy(Protocol):
 
 
 class RandomStrategy:
-    """Uniform draws over the candidates, without repetition as far as 32 draws find one; trial 0 is the baseline."""
+    """Uniform draws over the candidates, without repetition as far as a few draws find one; trial 0 is the baseline."""
 
     def __init__(self, domain: Domain, seed: int) -> None:
         self._domain = domain

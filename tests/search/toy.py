@@ -55,9 +55,9 @@ class Toy:
     def size(self) -> int:
         return len(self.enumerate())
 
-    def sample(self, count: int, seed: int) -> list[Encoding]:
+    def draws(self, seed: int, number: int) -> list[Encoding]:
         every = self.enumerate()
-        return [every[i] for i in np.random.default_rng(seed).integers(0, len(every), size=count)]
+        return [every[i] for i in np.random.default_rng([seed, number]).integers(0, len(every), size=8)]
 
     def decode(self, encoding: Encoding) -> UNet:
         width, depth, expansion, separable, _ = encoding
