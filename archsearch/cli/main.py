@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from archsearch.cli import archs, compare, doctor, latency, profile, search
+from archsearch.cli import archs, compare, demo, doctor, latency, profile, report, search, spaces
 from archsearch.errors import ArchsearchError
 
 app = typer.Typer(
@@ -19,12 +19,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.command(name="demo", epilog=demo.EPILOG)(demo.demo)
 app.command(name="profile", epilog=profile.EPILOG)(profile.profile)
 app.command(name="compare", epilog=compare.EPILOG)(compare.compare)
 app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(archs.app, name="archs")
+app.add_typer(spaces.app, name="spaces")
 app.add_typer(latency.app, name="latency")
 app.add_typer(search.app, name="search")
+app.command(name="report", epilog=report.EPILOG)(report.report)
 
 
 def main() -> None:
