@@ -4,5 +4,18 @@ from archsearch.cost.conditions import Conditions
 from archsearch.cost.count import Totals, count, totals
 from archsearch.cost.lowering import LocatedOp, Lowering, Piece, lower
 from archsearch.cost.op import Op
+from archsearch.cost.scorer import Score, Scorer
 
-__all__ = ["Conditions", "LocatedOp", "Lowering", "Op", "Piece", "Totals", "count", "lower", "totals"]
+__all__ = [
+    "Conditions",
+    "LocatedOp",
+    "Lowering",
+    "Op",
+    "Piece",
+    "Score",
+    "Scorer",
+    "Totals",
+    "count",
+    "lower",
+    "totals",
+]

@@ -2,6 +2,7 @@
 
 from archsearch.space.decisions import Choice, Decision, Rule
 from archsearch.space.load import load_space, space_names
+from archsearch.space.ranges import Extent, Statistics
 from archsearch.space.space import Space
 
-__all__ = ["Choice", "Decision", "Rule", "Space", "load_space", "space_names"]
+__all__ = ["Choice", "Decision", "Extent", "Rule", "Space", "Statistics", "load_space", "space_names"]
