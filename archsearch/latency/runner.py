@@ -75,14 +75,20 @@ def timed(invoke: Callable[[], None], cpu_clock: Callable[[], int]) -> tuple[int
     return wall, cpu_clock() - cpu
 
 
-def half_interval(values: Sequence[int]) -> float:
-    """Half the width of the 95 % confidence interval of the median (order statistics), relative to the median."""
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median between the ends of its 95 % confidence interval, by order statistics."""
     ordered = sorted(values)
     n = len(ordered)
     reach = 0.98 * math.sqrt(n)
     low = ordered[max(math.floor(n / 2 - reach), 0)]
     high = ordered[min(math.ceil(n / 2 + reach), n - 1)]
-    return (high - low) / 2 / ordered[n // 2]
+    return low, ordered[n // 2], high
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Half the width of that interval relative to the median."""
+    low, median, high = median_interval(values)
+    return (high - low) / 2 / median
 
 
 class Reference:
