@@ -1,4 +1,4 @@
-"""Hypothesis strategies: random valid architectures with all of the vocabulary, small enough to build in milliseconds."""
+"""Hypothesis strategies: random valid architectures with all of the vocabulary, small enough to build quickly."""
 
 from __future__ import annotations
 

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from archsearch.arch import values
 
 
+def tokens_of(x_BCHW: Tensor) -> Tensor:
+    """Pixels as tokens [batch, H * W, C], copied so that every linear layer runs as one product."""
+    return x_BCHW.flatten(2).transpose(1, 2).clone(memory_format=torch.contiguous_format)
+
+
 class Processor:
     """Softmax or relu scores, grouped and shared keys and values, query/key norms.
 
@@ -49,10 +54,7 @@ class Processor:
         if repeats > 1:
             k, v = _repeat_heads(k, repeats), _repeat_heads(v, repeats)
         mask = None if attention_mask is None else attention_mask[:, None]
-        if attn.scores == "relu":
-            y = _relu_attention(q, k, v, mask)
-        else:
-            y = _softmax_attention(attn, q, k, v, mask)
+        y = _relu_attention(q, k, v, mask) if attn.scores == "relu" else _softmax_attention(attn, q, k, v, mask)
         y = y.transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](y))
 
@@ -111,7 +113,7 @@ class Attention(DiffusersAttention):
             kv_heads=slot.kv_heads,
             qk_norm=slot.qk_norm,
             upcast_attention=upcast,
-            processor=Processor(),
+            processor=Processor(),  # type: ignore[arg-type]
         )
         self.head_dim = slot.head_dim
         self.kv_heads = slot.kv_heads or slot.heads
@@ -133,8 +135,7 @@ class SpatialAttentionProcessor:
     def __call__(self, attn: SpatialAttention, hidden_states: Tensor, **_: Any) -> Tensor:
         """Attend over the pixels of [batch, channels, height, width]."""
         batch, channels, height, width = hidden_states.shape
-        x = attn.group_norm(hidden_states)
-        x = x.flatten(2).transpose(1, 2).contiguous()
+        x = tokens_of(attn.group_norm(hidden_states))
         heads = (batch, height * width, attn.heads, channels // attn.heads)
         q, k, v = (project(x).view(heads).transpose(1, 2) for project in (attn.to_q, attn.to_k, attn.to_v))
         y = F.scaled_dot_product_attention(q, k, v)

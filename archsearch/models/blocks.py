@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from archsearch.arch import values
 from archsearch.arch.walk import hidden_channels
-from archsearch.models.attention import Attention, SpatialAttention
+from archsearch.models.attention import Attention, SpatialAttention, tokens_of
 
 LAYER_NORM_EPS = 1e-5
 TRANSFORMER_NORM_EPS = 1e-6
@@ -157,30 +157,36 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, common: Common, block: values.TransformerBlock, width: int) -> None:
         super().__init__()
-        self.slots = (block.first, block.second)
-        for number, slot in enumerate(self.slots, 1):
-            attends = isinstance(slot, values.Attention)
-            setattr(self, f"norm{number}", None if slot is None else nn.LayerNorm(width, LAYER_NORM_EPS))
-            attention = Attention(slot, width, common.text_width, upcast=common.upcast_attention) if attends else None  # type: ignore[arg-type]
-            setattr(self, f"attn{number}", attention)
+        self.first, self.second = block.first, block.second
+        self.norm1, self.attn1 = self._slot(common, block.first, width)
+        self.norm2, self.attn2 = self._slot(common, block.second, width)
         ff = block.feed_forward
         self.norm3 = None if ff is None else nn.LayerNorm(width, LAYER_NORM_EPS)
         self.ff = None if ff is None else FeedForward(width, ff)
 
+    @staticmethod
+    def _slot(common: Common, slot: values.Slot | None, width: int) -> tuple[nn.LayerNorm | None, Attention | None]:
+        if slot is None:
+            return None, None
+        norm = nn.LayerNorm(width, LAYER_NORM_EPS)
+        if isinstance(slot, values.NormOnly):
+            return norm, None
+        return norm, Attention(slot, width, common.text_width, upcast=common.upcast_attention)
+
     def forward(self, x: Tensor, text: Tensor | None, text_mask: Tensor | None = None, **attention: Any) -> Tensor:
         """[batch, tokens, width] -> the same shape.  ``text_mask`` is a bias [batch, 1, text tokens]."""
-        for slot, norm, attn in ((self.slots[0], self.norm1, self.attn1), (self.slots[1], self.norm2, self.attn2)):
-            if slot is None:
+        for slot, norm, attn in ((self.first, self.norm1, self.attn1), (self.second, self.norm2, self.attn2)):
+            if norm is None:
                 continue
-            y = norm(x)  # type: ignore[misc]
+            y = norm(x)
             if attn is None:  # DreamLite's slot without attention: the norm's output replaces the stream
                 x = y
-            elif slot.to == "text":  # type: ignore[union-attr]
+            elif isinstance(slot, values.Attention) and slot.to == "text":
                 x = attn(y, text, text_mask, **attention) + x
             else:
                 x = attn(y, **attention) + x
-        if self.ff is not None:
-            x = self.ff(self.norm3(x)) + x  # type: ignore[misc]
+        if self.ff is not None and self.norm3 is not None:
+            x = self.ff(self.norm3(x)) + x
         return x
 
 
@@ -200,11 +206,7 @@ class SpatialTransformer(nn.Module):
         """[batch, channels, H, W] -> the same shape."""
         size = x.shape[2:]
         y = self.norm(x)
-        # Copies make the layout of tokens and images definite, so that linear layers take one kernel each.
-        if self.linear:
-            y = self.proj_in(y.flatten(2).transpose(1, 2).contiguous())
-        else:
-            y = self.proj_in(y).flatten(2).transpose(1, 2).contiguous()
+        y = self.proj_in(tokens_of(y)) if self.linear else tokens_of(self.proj_in(y))
         for inner in self.transformer_blocks:
             y = inner(y, text, **attention)
         if self.linear:

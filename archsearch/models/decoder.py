@@ -14,7 +14,7 @@ from archsearch.models.blocks import Common, activation
 from archsearch.models.stages import DecoderBlock, MidBlock
 
 
-class DecoderModel(ModelMixin, ConfigMixin):
+class DecoderModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """conv_in, middle, stages from coarse to fine, norm, activation, conv_out.
 
     Names are those of ``AutoencoderKL``'s ``decoder`` (without that prefix).

@@ -20,7 +20,7 @@ from archsearch.arch import Architecture
 from archsearch.cost import Conditions, Lowering, Op
 from archsearch.cost.op import Shape
 from archsearch.errors import ModelError
-from archsearch.models.build import build, example_inputs
+from archsearch.models.factory import build, example_inputs
 
 
 class Record(NamedTuple):
@@ -129,10 +129,10 @@ _KNOWN: dict[str, Callable[..., Record]] = {
     },
 }
 
-_LEFT_OUT = frozenset(
-    """alias arange clone detach expand lift_fresh permute select slice split split_with_sizes squeeze t transpose
-    unsqueeze view _to_copy _unsafe_view device""".split()
-)
+_LEFT_OUT = frozenset({
+    "alias", "arange", "clone", "detach", "device", "expand", "lift_fresh", "permute", "select", "slice", "split",
+    "split_with_sizes", "squeeze", "t", "transpose", "unsqueeze", "view", "_to_copy", "_unsafe_view",
+})  # fmt: skip
 
 
 class _Recorder(TorchDispatchMode):

@@ -9,13 +9,7 @@ from torch import Tensor, nn
 
 from archsearch.arch import values
 from archsearch.models.blocks import Common, Downsample, Upsample, make_block
-
-LISTS: dict[str, str] = {
-    "residual": "resnets",
-    "transformer": "attentions",
-    "spatial_attention": "attentions",
-    "shortcut": "shortcuts",
-}
+from archsearch.models.paths import LISTS
 
 
 class Blocks(nn.Module):

@@ -88,7 +88,7 @@ class _Encoder(nn.Module):
         return x
 
 
-class TextEncoderModel(ModelMixin, ConfigMixin):
+class TextEncoderModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Token ids to text states, as ``CLIPTextModel``'s last hidden state."""
 
     @register_to_config

@@ -11,7 +11,8 @@ from diffusers.models.attention import AttentionMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.normalization import RMSNorm
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-from diffusers.utils import USE_PEFT_BACKEND, scale_lora_layers, unscale_lora_layers
+from diffusers.utils.constants import USE_PEFT_BACKEND
+from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor, nn
 
 from archsearch.arch import Downsample, UNet, Upsample, from_dict, to_dict, values, walk
@@ -21,7 +22,7 @@ from archsearch.models.embeddings import Sinusoid, TimestepEmbedding
 from archsearch.models.stages import DownBlock, MidBlock, UpBlock
 
 
-class UNetModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
+class UNetModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]
     """A text-conditioned UNet, usable where diffusers takes a ``UNet2DConditionModel``.
 
     Every operator that ``archsearch.cost`` counts is one that ``forward`` runs.  Parameters carry diffusers' names
@@ -29,9 +30,9 @@ class UNetModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["ResidualBlock", "TransformerBlock"]  # noqa: RUF012 (diffusers' protocol)
-    _repeated_blocks = ["TransformerBlock"]  # noqa: RUF012
-    _skip_layerwise_casting_patterns = ["norm"]  # noqa: RUF012
+    _no_split_modules: Any = ("ResidualBlock", "TransformerBlock")
+    _repeated_blocks: Any = ("TransformerBlock",)
+    _skip_layerwise_casting_patterns: Any = ("norm",)
 
     @register_to_config
     def __init__(self, architecture: dict[str, Any], sample_size: int | tuple[int, int] | None = 64) -> None:
@@ -52,9 +53,7 @@ class UNetModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
         self.sample_size = sample_size
         common = Common.of(unet)
         time, added, text = unet.time, unet.added, unet.text_projection
-        self.time_proj = Sinusoid(
-            time.input_width, flip_sin_to_cos=time.flip_sin_to_cos, freq_shift=time.freq_shift
-        )
+        self.time_proj = Sinusoid(time.input_width, flip_sin_to_cos=time.flip_sin_to_cos, freq_shift=time.freq_shift)
         self.time_embedding = TimestepEmbedding(time.input_width, time.width, unet.activation, time.cond_width)
         if added is not None:
             self.add_time_proj = Sinusoid(
@@ -110,7 +109,7 @@ class UNetModel(ModelMixin, AttentionMixin, ConfigMixin, PeftAdapterMixin):
     @property
     def config(self) -> FrozenDict:
         """The saved configuration, and what pipelines ask of a UNet's configuration besides."""
-        return FrozenDict({**_facts(self.arch), **self._internal_dict})
+        return FrozenDict({**_facts(self.arch), **super().config})
 
     def forward(
         self,
