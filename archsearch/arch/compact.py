@@ -68,7 +68,8 @@ class Expansion:
         for s, written in enumerate(stages):
             path: KeyPath = ("stages", s)
             stage = dict(_mapping(written, (*self._root, *path)))
-            channels = stage.pop("channels", None)
+            channels = self._channels(stage, path, ("blocks", "upsample"))
+            stage.pop("channels", None)
             stage["blocks"] = self._layer(stage.get("blocks", []), channels, (*path, "blocks"))
             if s < len(stages) - 1:
                 stage["upsample"] = _sampler(stage.get("upsample"), channels)
@@ -86,7 +87,7 @@ class Expansion:
     def _stage(self, written: Any, s: int, last: int) -> dict[str, Any]:
         path: KeyPath = ("stages", s)
         stage = dict(_mapping(written, (*self._root, *path)))
-        channels = stage.get("channels")
+        channels = self._channels(stage, path, ("down", "up", "downsample", "upsample"))
         for half in ("down", "up"):
             layers = stage.get(half, [])
             if not isinstance(layers, list):
@@ -97,6 +98,18 @@ class Expansion:
         if s > 0:
             stage["upsample"] = _sampler(stage.get("upsample"), channels)
         return {**stage, "channels": channels}
+
+    def _channels(self, stage: dict[str, Any], path: KeyPath, keys: tuple[str, ...]) -> int | None:
+        """The width that a stage hands down; refuses keys that no stage has."""
+        for key in stage:
+            if key not in ("channels", *keys):
+                raise FieldError(unknown_name("key", key, ("channels", *keys)), (*self._root, *path, key))
+        channels = stage.get("channels")
+        if channels is None:
+            return None
+        if isinstance(channels, bool) or not isinstance(channels, int):
+            raise FieldError("must be an integer", (*self._root, *path, "channels"), repr(channels))
+        return channels
 
     def _layer(self, layer: Any, channels: Any, path: KeyPath) -> list[Any]:
         if not isinstance(layer, list):

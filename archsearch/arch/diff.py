@@ -258,6 +258,8 @@ class _Comparison:
                 told.append(f"reads {one.in_channels} -> {other.in_channels} channels")
             if getattr(one.value, "separable", False) != getattr(other.value, "separable", False):
                 told.append("separable" if getattr(other.value, "separable", False) else "full convolution")
+            if one.level != other.level:
+                told.append(f"runs at {_resolution(one)} -> {_resolution(other)} of the input")
             if told:
                 self._change("changed", where, f"{role}: {', '.join(told)}",
                              [first[0].number, *push_a], [second[0].number, *push_b])  # fmt: skip
@@ -323,11 +325,14 @@ class _Comparison:
         told = differences(_block(a), _block(b))
         reads = a.step.in_channels != b.step.in_channels and not isinstance(a.step.value, Transformer)
         reads = reads or (a.step.in_channels != b.step.in_channels and not told)
-        if not told and not reads:
+        moved = a.step.level != b.step.level
+        if not told and not reads and not moved:
             self.same.append((a.number, b.number))
             return
         if reads:
             told.append(f"reads {a.step.in_channels} -> {b.step.in_channels} channels")
+        if moved:
+            told.append(f"runs at {_resolution(a.step)} -> {_resolution(b.step)} of the input")
         name = "transformer" if isinstance(a.step.value, Transformer) else short_name(_block(a))
         self._change("changed", where, f"{name}: {', '.join(told)}", [a.number], [b.number])
 
@@ -417,4 +422,13 @@ def _conv_in_facts(arch: Any, step: Step) -> dict[str, object]:
 
 def _head_facts(arch: Any, step: Step) -> dict[str, object]:
     kernel = arch.conv_out_kernel if isinstance(arch, UNet) else 3
-    return {"reads": step.in_channels, "output channels": step.out_channels, "kernel": kernel}
+    return {
+        "reads": step.in_channels,
+        "output channels": step.out_channels,
+        "kernel": kernel,
+        "resolution": _resolution(step),
+    }
+
+
+def _resolution(step: Step) -> str:
+    return f"1/{1 << step.level}" if step.level >= 0 else f"{1 << -step.level}x"

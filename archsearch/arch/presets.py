@@ -82,7 +82,7 @@ def _from_folder(folder: Path) -> Preset:
 def _from_file(path: Path) -> Preset:
     document = load_yaml(path, ArchError)
     data = document.data
-    if any(form in data for form in _FORMS):
+    if any(form in data for form in _FORMS) or data.get("schema") == PRESET_SCHEMA:
         return read_preset(document)
     name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
     if isinstance(data.get("arch"), dict):  # what `archs show --json` and `profile --json` print

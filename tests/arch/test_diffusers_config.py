@@ -153,7 +153,14 @@ def _first(unet: UNet) -> object:
 
 @pytest.mark.parametrize(
     ("total", "time_width", "expected"),
-    [(2816, 256, (1280, 6)), (2560, 256, (1280, 5)), (1792, 256, (1280, 2)), (832, 64, (768, 1)), (100, 8, (52, 6)), (20, 8, (4, 2))],
+    [
+        (2816, 256, (1280, 6)),
+        (2560, 256, (1280, 5)),
+        (1792, 256, (1280, 2)),
+        (832, 64, (768, 1)),
+        (100, 8, (52, 6)),
+        (20, 8, (4, 2)),
+    ],
 )
 def test_added_embeddings_are_divided_sanely(total: int, time_width: int, expected: tuple[int, int]) -> None:
     added = split_added(total, time_width)
