@@ -89,6 +89,36 @@ class Paths:
             row = np.maximum(step.next_row.ravel()[flat], 0)
         return path, valid
 
+    def follow_one(self, encoding: Sequence[int]) -> list[int] | None:
+        """The path of one encoding, None where a rule forbids it: :meth:`follow` without the cost of arrays."""
+        path = []
+        row = 0
+        for step, weights in zip(self.chain.steps, self._weights, strict=True):
+            choice = 0
+            for d, weight in weights:
+                choice += encoding[d] * weight
+            edge = step.edge.item(row, choice)
+            if edge == NONE:
+                return None
+            path.append(edge)
+            row = step.next_row.item(row, choice)
+        return path
+
+    def encoding_of(self, path: Sequence[int]) -> tuple[int, ...]:
+        """The canonical encoding of one path: :meth:`encodings` without the cost of arrays."""
+        result = [0] * len(self.radices)
+        groups = [0]
+        for step, edge in zip(self.chain.steps, path, strict=True):
+            groups.append(step.edge_next.item(edge))
+        position = 0
+        for t in range(len(path) - 1, -1, -1):
+            step = self.chain.steps[t]
+            row, choice = divmod(step.way.item(step.way_start.item(path[t]) + position), len(step.choices))
+            for i, d in enumerate(step.decisions):
+                result[d] = step.choices.item(choice, i)
+            position = row - step.row_start.item(groups[t])
+        return tuple(result)
+
     def choice(self, t: int, encodings: Ints) -> Ints:
         """The number of the joint choice that each encoding makes at step ``t``."""
         result = np.zeros(len(encodings), dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ class Space:
 
     name: str
     title: str
-    description: str
+    description: str = field(repr=False)
     conditions: Conditions
-    decisions: tuple[Decision, ...]
-    rules: tuple[Rule, ...]
-    chain: Chain
+    decisions: tuple[Decision, ...] = field(repr=False)
+    rules: tuple[Rule, ...] = field(repr=False)
+    chain: Chain = field(repr=False)
     path: Path
 
     @cached_property
@@ -106,11 +106,7 @@ class Space:
         Raises:
             SpaceError: not an encoding of this space, or one that a rule forbids.
         """
-        row = self.checked(encoding)
-        path, valid = self.paths.follow(row)
-        if not valid[0]:
-            raise self._forbidden(row[0].tolist())
-        return tuple(self.paths.encodings(path)[0].tolist())
+        return self.paths.encoding_of(self._path(encoding))
 
     def canonical_batch(self, encodings: Ints) -> tuple[Ints, np.ndarray[Any, np.dtype[np.bool_]]]:
         """Canonical encodings [n, decisions] of a batch, and which of them are valid (other rows are arbitrary)."""
@@ -139,13 +135,9 @@ class Space:
         Raises:
             SpaceError: not an encoding of this space, or one that a rule forbids.
         """
-        row = self.checked(encoding)
-        path, valid = self.paths.follow(row)
-        if not valid[0]:
-            raise self._forbidden(row[0].tolist())
         emissions = [
-            step.emissions[int(step.edge_emission[edge])]
-            for step, edge in zip(self.chain.steps, path[0].tolist(), strict=True)
+            step.emissions[step.edge_emission.item(edge)]
+            for step, edge in zip(self.chain.steps, self._path(encoding), strict=True)
         ]
         return assemble([step.site for step in self.chain.steps], emissions)
 
@@ -204,7 +196,7 @@ class Space:
                 raise departure(self.name, place, part, [step.emissions[int(step.edge_emission[e])] for e in edges])
             path.append(edge)
             group = int(step.edge_next[edge])
-        return tuple(self.paths.encodings(np.array([path], dtype=np.int64))[0].tolist())
+        return self.paths.encoding_of(path)
 
     def __contains__(self, unet: object) -> bool:
         if not isinstance(unet, UNet):
@@ -217,7 +209,7 @@ class Space:
 
     def choices(self, encoding: Sequence[int]) -> dict[str, Choice]:
         """Decision names and what they chose."""
-        row = self.checked(encoding)[0].tolist()
+        row = self.checked(encoding)
         return {decision.name: decision.choices[i] for decision, i in zip(self.decisions, row, strict=True)}
 
     def encoding(self, choices: Mapping[str, Choice]) -> tuple[int, ...]:
@@ -238,8 +230,8 @@ class Space:
                                  allowed=", ".join(map(choice_text, decision.choices)))  # fmt: skip
         return self.canonical(row)
 
-    def checked(self, encoding: Sequence[int]) -> Ints:
-        """An encoding as an array [1, decisions].
+    def checked(self, encoding: Sequence[int]) -> list[int]:
+        """An encoding as plain integers.
 
         Raises:
             SpaceError: wrong length, or a number that is no choice.
@@ -251,7 +243,14 @@ class Space:
             if not 0 <= number < len(decision.choices) or number != int(number):
                 raise SpaceError("not the number of a choice", where=f"{self.name}: {decision.name}", got=number,
                                  allowed=f"0 to {len(decision.choices) - 1}")  # fmt: skip
-        return np.array([encoding], dtype=np.int64)
+        return [int(number) for number in encoding]
+
+    def _path(self, encoding: Sequence[int]) -> list[int]:
+        row = self.checked(encoding)
+        path = self.paths.follow_one(row)
+        if path is None:
+            raise self._forbidden(row)
+        return path
 
     def _forbidden(self, row: list[int]) -> SpaceError:
         effective = self._effective(row)
