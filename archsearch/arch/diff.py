@@ -7,11 +7,13 @@ the shares add up to the difference of the totals (``Diff.shares``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from archsearch.arch.align import align
 from archsearch.arch.describe import describe, differences, layer_name, short_name
+from archsearch.arch.ends import conv_in_facts, embedding_facts, head_facts, resolution, told_value
 from archsearch.arch.values import (
     Architecture,
     Attention,
@@ -27,7 +29,6 @@ from archsearch.errors import ArchError
 
 Action: TypeAlias = Literal["removed", "added", "changed"]
 Half: TypeAlias = Literal["down", "up", "middle"]
-_T = TypeVar("_T")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
@@ -161,7 +162,7 @@ class _Comparison:
             pairs = [pair for pair in self.same if kind is not None and self._pays(pair[0], kind)]
             self.same = [pair for pair in self.same if pair not in pairs]
             elsewhere = "" if pairs or kind is None else " (counted in the changes above)"
-            self._change("changed", "whole network", f"{label} {_told(one)} -> {_told(other)}{elsewhere}",
+            self._change("changed", "whole network", f"{label} {told_value(one)} -> {told_value(other)}{elsewhere}",
                          [p[0] for p in pairs], [p[1] for p in pairs])  # fmt: skip
 
     def _pays(self, index: int, kind: type) -> bool:
@@ -175,16 +176,20 @@ class _Comparison:
 
     def _ends(self) -> None:
         for role, label, facts in (
-            ("embed", "embeddings", _embedding_facts),
-            ("conv_in", "input convolution", _conv_in_facts),
-            ("head", "output convolution", _head_facts),
+            ("embed", "embeddings", embedding_facts),
+            ("conv_in", "input convolution", conv_in_facts),
+            ("head", "output convolution", head_facts),
         ):
             found = [[i for i, step in enumerate(steps) if step.role == role] for steps in self.steps]
             if not found[0]:
                 continue
             i, j = found[0][0], found[1][0]
             one, other = facts(self.a, self.steps[0][i]), facts(self.b, self.steps[1][j])
-            told = [f"{name} {_told(one[name])} -> {_told(other[name])}" for name in one if one[name] != other[name]]
+            told = [
+                f"{name} {told_value(one[name])} -> {told_value(other[name])}"
+                for name in one
+                if one[name] != other[name]
+            ]
             if told:
                 self._change("changed", label, ", ".join(told), [i], [j])
             else:
@@ -259,7 +264,7 @@ class _Comparison:
             if getattr(one.value, "separable", False) != getattr(other.value, "separable", False):
                 told.append("separable" if getattr(other.value, "separable", False) else "full convolution")
             if one.level != other.level:
-                told.append(f"runs at {_resolution(one)} -> {_resolution(other)} of the input")
+                told.append(f"runs at {resolution(one)} -> {resolution(other)} of the input")
             if told:
                 self._change("changed", where, f"{role}: {', '.join(told)}",
                              [first[0].number, *push_a], [second[0].number, *push_b])  # fmt: skip
@@ -294,7 +299,7 @@ class _Comparison:
         one, other = self._layers(0, half, s), self._layers(1, half, s)
         where = "middle" if half == "middle" else f"{half} {s}"
         single = half == "middle" or isinstance(self.a, Decoder)
-        pairs = _align(one, other, _layer_cost, lambda entry: 1 + 2.0 * len(entry.layer))
+        pairs = align(one, other, _layer_cost, lambda entry: 1 + 2.0 * len(entry.layer))
         for first, second in pairs:
             if first is not None and second is not None:
                 place = where if single else f"{where}, {_ordinal(first, one)} layer"
@@ -313,7 +318,7 @@ class _Comparison:
     def _pair_layers(self, where: str, a: _LayerSteps, b: _LayerSteps) -> None:
         rest_a, rest_b = list(a.others), list(b.others)
         self.same.extend(zip(rest_a, rest_b, strict=True))
-        for first, second in _align(a.blocks, b.blocks, _block_cost, lambda _: 2.0):
+        for first, second in align(a.blocks, b.blocks, _block_cost, lambda _: 2.0):
             if first is None and second is not None:
                 self._change("added", where, f"{describe(_block(second))} added", [], [second.number])
             elif second is None and first is not None:
@@ -332,7 +337,7 @@ class _Comparison:
         if reads:
             told.append(f"reads {a.step.in_channels} -> {b.step.in_channels} channels")
         if moved:
-            told.append(f"runs at {_resolution(a.step)} -> {_resolution(b.step)} of the input")
+            told.append(f"runs at {resolution(a.step)} -> {resolution(b.step)} of the input")
         name = "transformer" if isinstance(a.step.value, Transformer) else short_name(_block(a))
         self._change("changed", where, f"{name}: {', '.join(told)}", [a.number], [b.number])
 
@@ -346,7 +351,7 @@ def _block(item: _Item) -> Block:
 
 
 def _layer_cost(a: _LayerSteps, b: _LayerSteps) -> float:
-    pairs = _align(a.blocks, b.blocks, _block_cost, lambda _: 2.0)
+    pairs = align(a.blocks, b.blocks, _block_cost, lambda _: 2.0)
     edits = sum(2.0 if x is None or y is None else _block_cost(x, y) for x, y in pairs)
     return edits + (0.0 if a.in_channels == b.in_channels else 0.25)
 
@@ -361,74 +366,6 @@ def _block_cost(a: _Item, b: _Item) -> float:
     return 1.5 if ResBlock in both and Transformer not in both else 4.0
 
 
-def _align(
-    a: Sequence[_T], b: Sequence[_T], cost: Callable[[_T, _T], float], alone: Callable[[_T], float]
-) -> list[tuple[_T | None, _T | None]]:
-    """Pairs of least total cost in order; among equals, the earlier items are paired."""
-    table = [[0.0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i in range(len(a) + 1):
-        for j in range(len(b) + 1):
-            options = []
-            if i and j:
-                options.append(table[i - 1][j - 1] + cost(a[i - 1], b[j - 1]))
-            if i:
-                options.append(table[i - 1][j] + alone(a[i - 1]))
-            if j:
-                options.append(table[i][j - 1] + alone(b[j - 1]))
-            table[i][j] = min(options, default=0.0)
-    pairs: list[tuple[_T | None, _T | None]] = []
-    i, j = len(a), len(b)
-    while i or j:  # backwards: leave out late items first, so that early ones stay paired
-        if i and table[i][j] == table[i - 1][j] + alone(a[i - 1]):
-            i -= 1
-            pairs.append((a[i], None))
-        elif j and table[i][j] == table[i][j - 1] + alone(b[j - 1]):
-            j -= 1
-            pairs.append((None, b[j]))
-        else:
-            i, j = i - 1, j - 1
-            pairs.append((a[i], b[j]))
-    return pairs[::-1]
-
-
 def _ordinal(entry: _LayerSteps, entries: list[_LayerSteps]) -> str:
     number = next(i for i, other in enumerate(entries) if other is entry)
     return _ORDINALS[number] if number < len(_ORDINALS) else f"{number + 1}th"
-
-
-def _told(value: object) -> str:
-    return "none" if value is None else str(value)
-
-
-def _embedding_facts(arch: Any, step: Step) -> dict[str, object]:
-    assert isinstance(arch, UNet)
-    time, added, text = arch.time, arch.added, arch.text_projection
-    return {
-        "sinusoids": time.input_width,
-        "width": time.width,
-        "guidance condition": time.cond_width,
-        "sine first": not time.flip_sin_to_cos,
-        "frequency shift": time.freq_shift,
-        "added embedding": added and f"{added.pooled_width} + {added.ids} x {added.time_width}",
-        "text projection": text and f"from {text.input_width}{', rms norm' if text.norm else ''}",
-        "projected to": arch.text_width if text else None,
-    }
-
-
-def _conv_in_facts(arch: Any, step: Step) -> dict[str, object]:
-    kernel = arch.conv_in_kernel if isinstance(arch, UNet) else 3
-    return {"input channels": step.in_channels, "channels": step.out_channels, "kernel": kernel}
-
-
-def _head_facts(arch: Any, step: Step) -> dict[str, object]:
-    kernel = arch.conv_out_kernel if isinstance(arch, UNet) else 3
-    return {
-        "reads": step.in_channels,
-        "output channels": step.out_channels,
-        "kernel": kernel,
-        "resolution": _resolution(step),
-    }
-
-
-def _resolution(step: Step) -> str:
-    return f"1/{1 << step.level}" if step.level >= 0 else f"{1 << -step.level}x"
