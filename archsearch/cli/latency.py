@@ -120,6 +120,9 @@ def measure(
     budget: Annotated[
         float | None, typer.Option("--budget", min=0, help="Start no operator after so many seconds.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure once more the rows that were timed under load.")
+    ] = False,
     description: Annotated[str, typer.Option("--description", help="One sentence for a new table.")] = "",
     json_: Json = False,
 ) -> None:
@@ -135,7 +138,13 @@ def measure(
     for ref in refs:
         ops.update(ops_of(ref))
     done = measure_ops(
-        list(ops.values()), folder, device=device, threads=threads, budget_seconds=budget, description=description
+        list(ops.values()),
+        folder,
+        device=device,
+        threads=threads,
+        budget_seconds=budget,
+        again=again,
+        description=description,
     )
     loaded = load_table(folder)
     held = sum(key in loaded.rows for key in ops)

@@ -52,6 +52,7 @@ def measure(
     threads: int = 1,
     budget_seconds: float | None = None,
     max_seconds: float = MAX_SECONDS,
+    again: bool = False,
     cache: Path | None = None,
     description: str = "",
     licence: str = "Apache-2.0",
@@ -59,6 +60,7 @@ def measure(
 ) -> Measured:
     """Measure those of ``ops`` that the table in ``folder`` lacks, in their order; makes the table if need be.
 
+    With ``again``, rows of ``ops`` that were timed under load are measured once more, too; the quieter one stays.
     Every finished row is on disk before the next operator starts, so that a kill loses at most one; the same call
     continues.  After ``budget_seconds`` no further operator is started.
 
@@ -72,7 +74,7 @@ def measure(
     session.open(description, licence)
     try:
         with Progress(show_progress) as progress:
-            return session.run(ops, progress)
+            return session.run(list(dict.fromkeys(ops)), again, progress)
     finally:
         session.close()
 
@@ -113,6 +115,9 @@ class _Session:
             self.journal = JournalWriter(self.folder / JOURNAL)
         except OSError as error:
             raise LatencyError(f"the table cannot be written ({error.strerror})", where=str(self.folder)) from error
+        for name in (OPS, TABLE):
+            for draft in self.folder.glob(f".{name}.*"):  # left by a kill
+                draft.unlink(missing_ok=True)
         try:
             table = load_table(self.folder)
             for name in ("soc", "runtime", "runtime_version", "delegate", "precision", "threads"):
@@ -150,22 +155,21 @@ class _Session:
         finally:
             self.journal.close()
 
-    def run(self, ops: Sequence[Op], progress: Progress) -> Measured:
-        todo = [op for op in dict.fromkeys(ops) if op.key not in self.rows]
+    def run(self, ops: Sequence[Op], again: bool, progress: Progress) -> Measured:
+        """Measure what is missing, then once more what was timed under load."""
+        todo = [op for op in ops if op.key not in self.rows]
         start = time.monotonic()
-        if todo:
+        if todo or (again and self._under_load(ops)):
             first, *rest = _chunks(todo)
             models = self._convert([REFERENCE, *first], progress)
-            if models[:1] and models[0].key == REFERENCE.key:
-                reference = models.pop(0) if REFERENCE not in first else models[0]
-            else:
+            if not models or models[0].key != REFERENCE.key:
                 raise LatencyError("the reference operator cannot be converted", got=self.failed.get(REFERENCE.key))
-            with HostRunner(reference.path, self.threads) as runner:
-                self._measure(runner, models, progress)
+            with HostRunner(models[0].path, self.threads) as runner:
+                self._measure(runner, models if REFERENCE in first else models[1:], progress)
                 for chunk in rest:
                     if time.monotonic() < self.end:
                         self._measure(runner, self._convert(chunk, progress), progress)
-                self._again(runner, ops, progress)
+                self._once_more(runner, ops if again else [op for op in ops if op.key in self.new], progress)
         left = sum(op.key not in self.rows and op.key not in self.failed for op in todo)
         return Measured(
             len(self.new), self.failed, left, self.convert_seconds, time.monotonic() - start - self.convert_seconds
@@ -192,13 +196,16 @@ class _Session:
                     self._fail(model.key, str(error))
                 task.advance(1)
 
-    def _again(self, runner: HostRunner, ops: Sequence[Op], progress: Progress) -> None:
-        """Measure once more what was not steady; the quieter of the two measurements stays."""
-        drifted = [op for op in dict.fromkeys(ops) if op.key in self.new and self.new[op.key].timing != "steady"]
+    def _under_load(self, ops: Sequence[Op]) -> list[Op]:
+        return [op for op in ops if op.key in self.rows and self.rows[op.key].timing in ("unsteady", "cpu")]
+
+    def _once_more(self, runner: HostRunner, ops: Sequence[Op], progress: Progress) -> None:
+        """Measure once more what was timed under load; the quieter of the two measurements stays."""
+        drifted = self._under_load(ops)
         if not drifted or time.monotonic() >= self.end:
             return
         models, _ = convert_ops(drifted, self.cache)
-        with progress.task("measuring drifted ones again", len(models)) as task:
+        with progress.task("measuring again", len(models)) as task:
             for model in models.values():
                 if time.monotonic() >= self.end:
                     return

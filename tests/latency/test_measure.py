@@ -16,8 +16,9 @@ from archsearch.errors import LatencyError
 from archsearch.latency.check import check_table
 from archsearch.latency.conversion import BATCH_OPS, batches, cache_folder, cached, convert_ops, model_path
 from archsearch.latency.journal import JOURNAL
-from archsearch.latency.measure import REFERENCE, measure
+from archsearch.latency.measure import REFERENCE, head_of, measure
 from archsearch.latency.table import load_table
+from archsearch.latency.write import write_table
 from tests.conftest import require
 from tests.latency.tables import conv, linear
 
@@ -32,6 +33,9 @@ OPS = [
     Op("add", ((1, 4, 8), (1, 4, 8))),
     conv(8, 16, 4, k=1),
 ]
+
+
+SLOW = OPS[0]
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,20 @@ def test_measured_rows(cache: Path, tmp_path: Path) -> None:
     assert len(after) == 5
     assert {key: after[key] for key in before} == before  # what the table held was not measured again
     assert str(tmp_path) not in (folder / "table.yaml").read_text() + (folder / "ops.csv").read_text()
+
+
+def test_rows_timed_under_load_are_measured_again_when_asked(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    measure(OPS[:2], folder, cache=cache, show_progress=False)
+    table = load_table(folder)
+    loaded = table.rows[SLOW.key]._replace(timing="cpu", latency_ms=40.0, p10_ms=30.0, p90_ms=50.0, reference_ms=99.0)
+    write_table(folder, head_of(table), [loaded, table.rows[OPS[1].key]])
+    assert measure(OPS[:2], folder, cache=cache, show_progress=False).rows == 0
+    assert measure(OPS[:2], folder, again=True, cache=cache, show_progress=False).rows == 1
+    rows = load_table(folder).rows
+    assert rows[SLOW.key].latency_ms < 40.0
+    assert rows[SLOW.key].reference_ms != 99.0
+    assert rows[OPS[1].key] == table.rows[OPS[1].key]
 
 
 def test_an_exhausted_budget_leaves_a_valid_partial_table(cache: Path, tmp_path: Path) -> None:
