@@ -19,16 +19,34 @@ def scaled(value: float, digits: int = 3) -> str:
     return f"{value:.0f}"
 
 
-def apportioned(values: Sequence[float], digits: int) -> list[str]:
-    """Round so that the printed values add up to the rounded total (largest remainders are rounded up)."""
+def apportioned(values: Sequence[float], digits: int, target: int | None = None) -> list[str]:
+    """Round so that the printed values add up to the rounded total (largest remainders are rounded up).
+
+    ``target`` replaces that total, in units of the last digit.
+    """
     scale = 10**digits
     exact = [value * scale for value in values]
     low = [floor(value) for value in exact]
-    missing = round(sum(exact)) - sum(low)
+    missing = (round(sum(exact)) if target is None else target) - sum(low)
     by_remainder = sorted(range(len(exact)), key=lambda i: exact[i] - low[i], reverse=True)
-    for i in by_remainder[:missing]:
+    for i in by_remainder[: max(missing, 0)]:
         low[i] += 1
+    for i in [i for i in reversed(by_remainder) if low[i] > 0][: max(-missing, 0)]:
+        low[i] -= 1
     return [f"{value / scale:.{digits}f}" for value in low]
+
+
+def apportioned_macs(macs: Sequence[float], plain: Sequence[float], digits: int = 3) -> tuple[list[str], list[str]]:
+    """Both MAC columns: each adds up to its rounded total, and rows without attention show the same in both."""
+    scale = 10**digits
+    printed = apportioned(plain, digits)
+    units = [round(float(value) * scale) for value in printed]
+    products = [total - rest for total, rest in zip(macs, plain, strict=True)]
+    shares = apportioned(products, digits, round(sum(macs) * scale) - sum(units))
+    both = [
+        f"{(unit + round(float(share) * scale)) / scale:.{digits}f}" for unit, share in zip(units, shares, strict=True)
+    ]
+    return both, printed
 
 
 @dataclass(frozen=True)
@@ -50,8 +68,6 @@ class TableText:
         from rich.text import Text
 
         table = Table(
-            title=self.title or None,
-            title_justify="left",
             box=box.SIMPLE_HEAD,
             show_footer=self.total is not None,
             pad_edge=False,
@@ -65,8 +81,10 @@ class TableText:
         out = io.StringIO()
         columns = zip(self.header, *self.rows, self.total or self.header, strict=True)
         longest = sum(max(cell_len(cell) for cell in column) + 4 for column in columns)
-        Console(file=out, width=max(80, longest, cell_len(self.title))).print(table)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n") + "\n"
+        Console(file=out, width=max(80, longest)).print(table)
+        lines = [line.rstrip() for line in out.getvalue().splitlines()]
+        head = f"{self.title}\n\n" if self.title else ""
+        return head + "\n".join(lines).strip("\n") + "\n"
 
     def markdown(self) -> str:
         """A GitHub table."""

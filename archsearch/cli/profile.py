@@ -25,6 +25,7 @@ from archsearch.cli.options import (
 from archsearch.errors import CostError
 
 if TYPE_CHECKING:
+    from archsearch.cost import Conditions
     from archsearch.latency.profile import Profile
 
 EPILOG = """Examples:
@@ -40,6 +41,10 @@ EPILOG = """Examples:
   archsearch profile sd15 --format html -o sd15.html
 
   archsearch profile snapfusion --verify
+
+  archsearch profile path/to/other_diffusers_model --verify
+
+  archsearch profile my_package.my_module:make_module_and_inputs --verify
 """
 
 
@@ -78,11 +83,22 @@ def profile(
     """Count parameters, MACs and memory of a network exactly, and predict its latency from tables."""
     from archsearch.cli.common import emit, emit_json, note
 
-    if verify and _is_foreign(arch):
-        return
+    if verify:
+        from archsearch.cli.profile_verify import count_foreign, foreign_json, foreign_table, is_foreign, verified
+
+        foreign = is_foreign(arch)
+        if foreign:
+            if foreign is not True:
+                note(f"outside the vocabulary ({foreign}); counting the module itself")
+            counted = count_foreign(arch, make_conditions(latent, text, batch, passes, precision, fused_attention))
+            if chosen_format(json_, format_, output) is Format.json:
+                emit_json(foreign_json(arch, counted), output)
+            else:
+                emit(foreign_table(arch, counted).text(), output)
+            return
     result = make_profile(arch, tuple(table or ()), latent, text, batch, passes, precision, fused_attention)
     if verify:
-        _verify(result)
+        note(verified(result))
     shown = chosen_format(json_, format_, output)
     if shown is Format.json:
         from archsearch.latency.profile import to_json
@@ -117,22 +133,42 @@ def make_profile(
         ArchsearchError: an unknown or malformed architecture, table or condition.
     """
     from archsearch.cli.resolve import resolve_arch
-    from archsearch.cost import Conditions
     from archsearch.latency.profile import profile as profile_arch
     from archsearch.latency.table import load_table
 
     preset = resolve_arch(arch)
+    conditions = make_conditions(
+        latent, text, batch, passes, precision, fused_attention, default=(preset.latent, preset.text)
+    )
+    return profile_arch(preset.name, preset.architecture, conditions, [load_table(name) for name in tables])
+
+
+def make_conditions(
+    latent: str | None,
+    text: int | None,
+    batch: int,
+    passes: int,
+    precision: str,
+    fused_attention: bool,
+    default: tuple[tuple[int, int], int] = ((64, 64), 77),
+) -> Conditions:
+    """The conditions that the options say; ``default`` is (latent, text) where they say nothing.
+
+    Raises:
+        CostError: a value out of range.
+    """
+    from archsearch.cost import Conditions
+
     if passes not in (1, 2):
         raise CostError("guidance needs one pass or two", where="--passes", got=passes, allowed="1, 2")
-    conditions = Conditions(
-        latent=parse_latent(latent) if latent else preset.latent,
-        text=text if text is not None else preset.text,
+    return Conditions(
+        latent=parse_latent(latent) if latent else default[0],
+        text=text if text is not None else default[1],
         batch=batch,
         passes=passes,
         precision=precision,  # type: ignore[arg-type]
         attention="fused" if fused_attention else "unfused",
     )
-    return profile_arch(preset.name, preset.architecture, conditions, [load_table(name) for name in tables])
 
 
 def parse_latent(text: str) -> tuple[int, int]:
@@ -165,15 +201,3 @@ def _text(result: Profile, by: Grain, views: tuple[View, ...], shown: Format) ->
 
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80] or "profile"
-
-
-def _is_foreign(arch: str) -> bool:
-    return False
-
-
-def _verify(result: Profile) -> None:
-    from archsearch.cli.common import note
-    from archsearch.models.verify import verify
-
-    checked = verify(result.arch, result.conditions)
-    note(checked.summary())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archsearch.cli.columns import TableText, apportioned, csv_text, scaled
+from archsearch.cli.columns import TableText, apportioned, apportioned_macs, csv_text, scaled
 from archsearch.latency.profile import By, Profile
 from archsearch.latency.roofline import roofline
 from archsearch.latency.stages import stage_shares
@@ -43,8 +43,7 @@ def rows_table(profile: Profile, by: By) -> TableText:
     names = {"stage": ("stage",), "block": ("stage", "block"), "op": ("stage", "block", "operator")}[by]
     labels = [tuple((row.stage, row.block, f"{row.name} {row.op.key}" if row.op else "")[: len(names)]) for row in rows]
     params = apportioned([row.params / 1e6 for row in rows], 3)
-    macs = apportioned([row.macs / 1e9 for row in rows], 3)
-    plain = apportioned([row.macs_without_attention / 1e9 for row in rows], 3)
+    macs, plain = apportioned_macs([row.macs / 1e9 for row in rows], [row.macs_without_attention / 1e9 for row in rows])
     latency = [apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))]
     total = _totals(len(names), params, macs, plain, *latency)
     columns = [params, macs, plain]
