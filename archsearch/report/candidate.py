@@ -165,8 +165,8 @@ def _facts(
             Fact(
                 f"latency:{table.name}",
                 f"Latency on {table.name}",
-                f"{found.total_ms:.3f} ms",
-                f"{found.low_ms:.3f} to {found.high_ms:.3f} ms",
+                f"{found.total_ms:,.3f} ms",
+                f"{found.low_ms:,.3f} to {found.high_ms:,.3f} ms",
                 versus,
                 found.provenance,
                 f"{percent(found.measured_share)} of it from measured operators; {calibrated}",
@@ -205,7 +205,7 @@ def _expensive(profile: Profile, table: int | None) -> tuple[ExpensiveOp, ...]:
     found = []
     for point in points[:EXPENSIVE]:
         amount = (point.latency_ms or 0.0) * point.count if table is not None else point.op.macs * point.count
-        latency = f"{amount:.3f}" if table is not None else ""
+        latency = f"{amount:,.3f}" if table is not None else ""
         bound = "" if point.bound == "unknown" else point.bound
         found.append(
             ExpensiveOp(
@@ -237,8 +237,8 @@ def _words(
 
 def _latency_words(profile: Profile, baseline: Profile | None, i: int) -> str:
     table, found = profile.tables[i], profile.predictions[i]
-    interval = f"{found.low_ms:.3f} to {found.high_ms:.3f} ms"
-    text = f"On {table.name} it is predicted to take {found.total_ms:.3f} ms ({interval})"
+    interval = f"{found.low_ms:,.3f} to {found.high_ms:,.3f} ms"
+    text = f"On {table.name} it is predicted to take {found.total_ms:,.3f} ms ({interval})"
     if baseline is not None and baseline.arch != profile.arch:
         text += f", {change(found.total_ms, baseline.predictions[i].total_ms)} against the baseline"
     kind = "figures of that device" if found.provenance == "measured" else "modelled figures"

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from archsearch.arch import Step, UNet, walk
 from archsearch.latency.profile import Profile, Row, block_name
+from archsearch.report.numbers import shortened
 from archsearch.report.palette import STEPS, step
 
 BAR = 18.0
@@ -105,7 +106,7 @@ def drawing_info(profile: Profile, table: int | None = None) -> Drawing:
         table: index of the latency table whose shares give the colours; None for MACs.
     """
     rows = profile.by("block")
-    measure = "MACs" if table is None else f"latency on {profile.tables[table].name}"
+    measure = "MACs" if table is None else f"latency on {shortened(profile.tables[table].name, 40)}"
     amounts = [row.macs if table is None else row.latency_ms[table] for row in rows]
     total = sum(amounts) or 1
     steps = {name: step for step in walk(profile.arch) if (name := _name(step)) is not None}
@@ -131,7 +132,7 @@ def _details(profile: Profile, row: Row, step: Step | None, share: str) -> str:
         lines.append(f"channels {step.in_channels:,} to {step.out_channels:,}")
     lines.append(f"{row.params:,} parameters, {row.macs:,} MACs")
     for table, latency_ms, provenance in zip(profile.tables, row.latency_ms, row.provenance, strict=True):
-        lines.append(f"{latency_ms:.4f} ms on {table.name} ({provenance})")
+        lines.append(f"{latency_ms:,.4f} ms on {shortened(table.name, 40)} ({provenance})")
     return "\n".join([*lines, share])
 
 

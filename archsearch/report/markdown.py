@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from archsearch.search.study import Study
 
 MAX_MEMBERS = 50
-SPECIAL = "\\`*_{}[]()#+!|<>~"
+SPECIAL = "\\`*_[]<>|~&"
 
 
 def study_markdown(study: Path | Study) -> str:

@@ -161,7 +161,7 @@ def _cell(study: Study, objective: Objective, trial: Trial) -> Cell:
     error = ""
     if objective.name in trial.intervals:
         low, high = trial.intervals[objective.name]
-        error = f"{low:.3f} to {high:.3f}"
+        error = f"{low:,.3f} to {high:,.3f}"
     elif objective.name in trial.errors:
         error = f"± {trial.errors[objective.name]:.5f}"
     versus = change(value, base) if value is not None and base is not None else ""
