@@ -44,27 +44,28 @@ def sample_within(
 
     Raises:
         SpaceError: an unknown cost; a limit that cannot be met, alone or with the others, with the nearest reachable
-            value; too few candidates found within ``MAX_DRAWS`` draws.
+            value; too few candidates found within ``MAX_DRAWS`` + 100 n draws.
     """
     known = columns(costs, names)
     masks = [paths.alive(t) for t in range(len(paths.chain.steps))]
-    additive: list[Limit] = []
     for name, most in limits.items():
         if name not in known:
             raise SpaceError("unknown cost", where=name, allowed=", ".join(known))
         if not most > 0 or not np.isfinite(most):
             raise SpaceError("a limit is a positive number", where=name, got=most)
+        _check_reachable(paths, known[name], masks, name, most, "")
+    peaks = {name: most for name, most in limits.items() if known[name].is_peak}
+    for name, most in peaks.items():
         column = known[name]
-        _check_reachable(paths, column, masks, name, most, "")
-        if column.is_peak:
-            masks = [m & (v * column.factor <= most) for m, v in zip(masks, column.values, strict=True)]
-        else:
-            scaled = tuple(v * (column.factor / most) for v in column.values)
-            additive.append(Limit(name, most, Column(scaled, 1, False)))
-    peaks = ", ".join(f"{name} <= {most:.12g}" for name, most in limits.items() if known[name].is_peak)
-    for limit in additive:
-        _check_reachable(paths, known[limit.name], masks, limit.name, limit.most, peaks)
-    return _Sampler(paths, masks, additive, {limit.name: known[limit.name] for limit in additive}).draw(n, rng)
+        masks = [m & (v * column.factor <= most) for m, v in zip(masks, column.values, strict=True)]
+    sums = {name: most for name, most in limits.items() if name not in peaks}
+    beside = ", ".join(f"{name} <= {most:.12g}" for name, most in peaks.items())
+    additive = []
+    for name, most in sums.items():
+        column = known[name]
+        _check_reachable(paths, column, masks, name, most, beside)
+        additive.append(Limit(name, most, Column(tuple(v * (column.factor / most) for v in column.values), 1, False)))
+    return _Sampler(paths, masks, additive, {name: known[name] for name in sums}).draw(n, rng)
 
 
 def _check_reachable(paths: Paths, column: Column, masks: Sequence[Any], name: str, most: float, beside: str) -> None:
@@ -97,7 +98,7 @@ class _Sampler:
         tilted = _Tilted(self.paths, self.masks, self.combined, tilt)
         climbing = bool(self.limits)
         while sum(map(len, kept)) < n:
-            if draws >= MAX_DRAWS:
+            if draws >= MAX_DRAWS + 100 * n:
                 raise self._starved(draws, sum(map(len, kept)), nearest[1])
             found = tilted.draw(BATCH, rng)
             draws += BATCH
