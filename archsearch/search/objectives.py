@@ -64,7 +64,7 @@ class Objective:
         if value is None or math.isnan(value):
             return "n/a"
         if self.quantity == "latency":
-            return f"{value:.3f} ms"
+            return f"{value:,.3f} ms"
         if self.quantity == "quality":
             return f"{value:.5f}"
         return binary(value) if self.unit == "bytes" else scaled(value)

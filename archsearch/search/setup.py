@@ -92,7 +92,7 @@ def prepare(request: Request) -> Prepared:
 
     _check_numbers(request)
     space = load_space(request.space)
-    tables, names = load_tables((*request.tables, *table_refs(request.objectives, request.constraints)))
+    tables, names = load_tables(request.tables, table_refs(request.objectives, request.constraints))
     quality = open_quality(request.quality) if request.quality else None
     objectives = tuple(parse_objective(text, names) for text in request.objectives)
     objectives = distinct(objectives or default_objectives([t.name for t in tables], quality is not None))
@@ -193,8 +193,12 @@ def open_quality(run: Path) -> QualityRun:
     return QualityRun(QualityRef(run=str(run.resolve()), sha256=opened.sha256, description=opened.description), scorer)
 
 
-def load_tables(refs: tuple[str, ...]) -> tuple[tuple[LatencyTable, ...], dict[str, str]]:
+def load_tables(refs: Sequence[str], mentioned: Sequence[str] = ()) -> tuple[tuple[LatencyTable, ...], dict[str, str]]:
     """Tables by name or folder, each once, and what was written for them -> their names.
+
+    Args:
+        refs: names and folders.
+        mentioned: names and folders too; a name that one of ``refs`` has means that table.
 
     Raises:
         LatencyError: no such table.
@@ -205,7 +209,9 @@ def load_tables(refs: tuple[str, ...]) -> tuple[tuple[LatencyTable, ...], dict[s
     tables: dict[str, LatencyTable] = {}
     folders: dict[str, Path] = {}
     names: dict[str, str] = {}
-    for ref in dict.fromkeys(refs):
+    for ref in dict.fromkeys((*refs, *mentioned)):
+        if ref in names and ref not in refs:
+            continue
         folder = table_folder(ref).resolve()
         table = load_table(ref)
         if folders.setdefault(table.name, folder) != folder:
