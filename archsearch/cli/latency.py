@@ -127,7 +127,7 @@ def measure(
     json_: Json = False,
 ) -> None:
     """Measure the operators that a table lacks, one by one, and add them to it."""
-    from archsearch.cli.common import emit, emit_json
+    from archsearch.cli.common import emit, emit_json, note
     from archsearch.latency.measure import check_device
     from archsearch.latency.measure import measure as measure_ops
     from archsearch.latency.table import load_table, writable_folder
@@ -137,15 +137,19 @@ def measure(
     ops: dict[str, Op] = {}
     for ref in refs:
         ops.update(ops_of(ref))
-    done = measure_ops(
-        list(ops.values()),
-        folder,
-        device=device,
-        threads=threads,
-        budget_seconds=budget,
-        again=again,
-        description=description,
-    )
+    try:
+        done = measure_ops(
+            list(ops.values()),
+            folder,
+            device=device,
+            threads=threads,
+            budget_seconds=budget,
+            again=again,
+            description=description,
+        )
+    except KeyboardInterrupt:
+        note("stopped; finished rows are kept, the same command continues")
+        raise typer.Exit(130) from None
     loaded = load_table(folder)
     held = sum(key in loaded.rows for key in ops)
     if json_:
