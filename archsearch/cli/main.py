@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from archsearch.cli import archs, compare, demo, doctor, latency, profile, report, search, spaces
+from archsearch.cli import archs, compare, demo, doctor, latency, profile, quality, report, search, spaces
 from archsearch.errors import ArchsearchError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command(name="doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(archs.app, name="archs")
 app.add_typer(spaces.app, name="spaces")
 app.add_typer(latency.app, name="latency")
+app.add_typer(quality.app, name="quality")
 app.add_typer(search.app, name="search")
 app.command(name="report", epilog=report.EPILOG)(report.report)
 
