@@ -57,19 +57,24 @@ def build_block(source: Source, data: Any, path: KeyPath) -> Block:
     Raises:
         SpaceError: what the codec of architectures refuses, at the template's place.
     """
+    short = isinstance(data, dict) and data.get("kind") == "transformer" and "block" in data
     if isinstance(data, dict) and data.get("kind") == "transformer":
         data = _transformer(source, data, path)
-    return read_value(source, Block, data, path)  # type: ignore[no-any-return]
+    return read_value(source, Block, data, path, short)  # type: ignore[no-any-return]
 
 
-def read_value(source: Source, annotation: Any, data: Any, path: KeyPath) -> Any:
-    """A value of ``arch.values`` from resolved plain data.
+def read_value(source: Source, annotation: Any, data: Any, path: KeyPath, short: bool = False) -> Any:
+    """A value of ``arch.values`` from resolved plain data; ``short``: its ``blocks`` were written as ``block``.
 
     Raises:
         SpaceError: what the codec of architectures refuses, at its place in the space file.
     """
+
+    def where(inner: KeyPath) -> str:
+        return source.document.where((*path, *(("block", *inner[2:]) if short and inner[:1] == ("blocks",) else inner)))
+
     try:
-        return decode(annotation, data, lambda inner: source.document.where((*path, *inner)))
+        return decode(annotation, data, where)
     except ArchError as problem:
         raise SpaceError(problem.what, where=problem.where, got=problem.got, allowed=problem.allowed) from None
 

@@ -100,6 +100,7 @@ class Skeleton:
         for key in ("stages", "middle", "kind"):
             if key in data:
                 raise self._source.error("this key does not belong here", ("unet", key), key)
+        self._source.mapping(data, ("unet",), UNet.__dataclass_fields__)
         table = self._language.value(data, self._env, ("unet",))
 
         def build(header: dict[str, Any]) -> UNet:
