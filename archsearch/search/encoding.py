@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from archsearch.errors import SpaceError
@@ -10,10 +11,12 @@ from archsearch.errors import SpaceError
 if TYPE_CHECKING:
     from archsearch.cost.scorer import OpLatency
     from archsearch.space import Space
+    from archsearch.space.chain import Ints
 
 Encoding: TypeAlias = tuple[int, ...]
-DRAWS = 16
+DRAWS = 8
 BLOCK = 32
+WIDENINGS = (1.0, 1.05, 1.2, 1.5, 2.0, 4.0, inf)
 
 
 class Domain(Protocol):
@@ -52,7 +55,8 @@ class SpaceDomain:
 
     Args:
         space: the space.
-        limits: upper limits on costs, by the space's names for them; draws are uniform over what meets them all.
+        limits: upper limits on costs, by the space's names for them.  Draws are uniform over what meets them all; where
+            that is too little to be found by drawing, over what meets limits that are wider by one factor.
         tables: the latency tables that limits name.
     """
 
@@ -63,6 +67,7 @@ class SpaceDomain:
         self._limits = dict(limits or {})
         self._tables = dict(tables or {})
         self._drawn: tuple[int, int, list[Encoding]] = (-1, -1, [])
+        self._widening: float | None = None
         self.names: tuple[str, ...] = tuple(decision.name for decision in space.decisions)
         self.choices: tuple[int, ...] = tuple(len(decision.choices) for decision in space.decisions)
         self.baseline: Encoding = space.canonical(space.defaults())
@@ -82,10 +87,24 @@ class SpaceDomain:
         """See :class:`Domain`.  Drawn for a block of trials at once, because limits take a while to prepare."""
         block, place = divmod(number, BLOCK)
         if self._drawn[:2] != (seed, block):
-            count, own = BLOCK * DRAWS, derived_seed(seed, block)
-            found = self._space.sample(count, own, self._limits or None, tables=self._tables or None)
-            self._drawn = (seed, block, [tuple(row) for row in found.tolist()])
+            self._drawn = (seed, block, self._draw(derived_seed(seed, block)))
         return self._drawn[2][place * DRAWS : (place + 1) * DRAWS]
+
+    def _draw(self, seed: int) -> list[Encoding]:
+        if self._widening is None:  # found out with a fixed seed, so that it depends on the space and the limits alone
+            self._widening = next(w for w in WIDENINGS if self._sample(0, w) is not None)
+        for widening in WIDENINGS[WIDENINGS.index(self._widening) :]:
+            found = self._sample(seed, widening)
+            if found is not None:
+                return [tuple(row) for row in found.tolist()]
+        raise AssertionError("without limits there are always candidates")
+
+    def _sample(self, seed: int, widening: float) -> Ints | None:
+        limits = {name: limit * widening for name, limit in self._limits.items()} if widening < inf else {}
+        try:
+            return self._space.sample(BLOCK * DRAWS, seed, limits or None, tables=self._tables or None)
+        except SpaceError:
+            return None
 
 
 def draw(domain: Domain, seed: int, number: int, known: Container[Encoding]) -> Encoding:
