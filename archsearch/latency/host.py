@@ -43,12 +43,15 @@ class OpFailedError(Exception):
 class HostRunner:
     """A runner process with its reference loaded.  Use as a context manager."""
 
-    def __init__(self, reference: Path, threads: int = 1, python: str = sys.executable) -> None:
+    def __init__(
+        self, reference: Path, threads: int = 1, quiet_ms: float | None = None, python: str = sys.executable
+    ) -> None:
         """Start the runner.
 
         Args:
             reference: model of the reference operator.
             threads: threads that the runtime may use.
+            quiet_ms: what the reference takes when nothing else runs, where an earlier session has seen it.
             python: interpreter that has one of the runtimes.
 
         Raises:
@@ -56,7 +59,8 @@ class HostRunner:
             LatencyError: the runner does not start.
         """
         self._command = [python, "-u", str(RUNNER)]
-        self._hello = {"reference": str(reference), "threads": threads}
+        quiet_ns = None if quiet_ms is None else round(quiet_ms * 1e6)
+        self._hello = {"reference": str(reference), "threads": threads, "quiet_ns": quiet_ns}
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the runner
         self._process: subprocess.Popen[bytes] | None = None
         self.runtime, self.version, self.quiet_ms = self._start()

@@ -16,6 +16,7 @@ from archsearch.latency.host import MAX_SECONDS, HostRunner, OpFailedError, Timi
 from archsearch.latency.journal import JOURNAL, JournalWriter
 from archsearch.latency.progress import Progress
 from archsearch.latency.rows import OpRow
+from archsearch.latency.runner import STEADY
 from archsearch.latency.table import OPS, TABLE, TEXT_FIELDS, LatencyTable, load_table
 from archsearch.latency.write import ops_bytes, write_table
 
@@ -164,7 +165,7 @@ class _Session:
             models = self._convert([REFERENCE, *first], progress)
             if not models or models[0].key != REFERENCE.key:
                 raise LatencyError("the reference operator cannot be converted", got=self.failed.get(REFERENCE.key))
-            with HostRunner(models[0].path, self.threads) as runner:
+            with HostRunner(models[0].path, self.threads, self._quiet_ms()) as runner:
                 self._measure(runner, models if REFERENCE in first else models[1:], progress)
                 for chunk in rest:
                     if time.monotonic() < self.end:
@@ -196,8 +197,19 @@ class _Session:
                     self._fail(model.key, str(error))
                 task.advance(1)
 
+    def _quiet_ms(self) -> float | None:
+        """What the reference took beside the quietest rows of earlier sessions."""
+        levels = sorted(row.reference_ms for row in self.rows.values() if row.timing == "steady" and row.reference_ms)
+        return levels[len(levels) // 20] if levels else None
+
     def _under_load(self, ops: Sequence[Op]) -> list[Op]:
-        return [op for op in ops if op.key in self.rows and self.rows[op.key].timing in ("unsteady", "cpu")]
+        """Operators whose row is marked so, or was taken as steady before the quiet level was known."""
+        limit = STEADY * (self._quiet_ms() or 0.0)
+        rows = ((op, self.rows[op.key]) for op in ops if op.key in self.rows)
+        return [
+            op for op, row in rows
+            if row.provenance == "measured" and (row.timing != "steady" or (row.reference_ms or 0.0) > limit)
+        ]  # fmt: skip
 
     def _once_more(self, runner: HostRunner, ops: Sequence[Op], progress: Progress) -> None:
         """Measure once more what was timed under load; the quieter of the two measurements stays."""
@@ -247,7 +259,7 @@ def _chunks(ops: Sequence[Op]) -> list[list[Op]]:
     return chunks
 
 
-_RANK = {"steady": 0, "unsteady": 1, "cpu": 2}
+_RANK = {"steady": 0, "unsteady": 1, "cpu": 2, "": 3}
 
 
 def _quieter(new: OpRow, old: OpRow) -> bool:

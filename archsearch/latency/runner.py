@@ -2,14 +2,15 @@
 
 Reads one JSON object a line from stdin, answers each with one JSON object a line on stdout:
 
-    {"reference": "ref.tflite", "threads": 1}
+    {"reference": "ref.tflite", "threads": 1, "quiet_ns": level of an earlier session or null}
         -> {"runtime": ..., "version": ..., "reference_ns": quiet level}
     {"id": ..., "path": "op.tflite", "warmup": 3, "min_runs": 5, "max_seconds": 10.0, "precision": 0.02}
         -> {"id": ..., "wall_ns": [...], "cpu_ns": [...], "clock": "wall", "steady": true, "dropped": n,
             "reference_ns": [...]}
 
 Runs come in short blocks with a block of the reference model before and after each.  A block is steady when both
-stand within ``STEADY`` of the reference's quiet level; a run is clean when the scheduler did not take the core away
+stand within ``STEADY`` of the reference's quiet level, the fifth percentile of its blocks in this session or the level
+of an earlier one, whichever is lower; a run is clean when the scheduler did not take the core away
 meanwhile (processor time tells; one thread only).  Clean runs of steady blocks count.  Runs repeat until the 95 %
 confidence interval of their median is within ``precision`` of it on either side, or ``max_seconds`` are over; then
 what there is counts, ``steady`` is false, and ``clock`` says ``cpu`` where fewer than ``min_runs`` were clean.
@@ -17,6 +18,7 @@ what there is counts, ``steady`` is false, and ``clock`` says ``cpu`` where fewe
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import sys
@@ -32,7 +34,6 @@ STEADY = 1.10
 STOLEN_SHARE = 0.05
 STOLEN_NS = 20000
 WARMUP_SECONDS = 0.01
-REMEMBERED = 400
 
 
 def load_runtime() -> tuple[str, str, Any]:
@@ -92,24 +93,25 @@ def half_interval(values: Sequence[float]) -> float:
 
 
 class Reference:
-    """The reference model, and the quiet level of its recent blocks (their tenth percentile)."""
+    """The reference model and its quiet level."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, quiet_ns: int | None = None) -> None:
         self.model = model
-        self.recent: list[int] = []
+        self.known = quiet_ns
+        self.levels: list[int] = []  # ascending
 
     def block(self) -> int:
         """Median processor time of some runs in ns; one run before them warms the caches."""
         self.model.invoke()
         runs = sorted(timed(self.model.invoke, time.thread_time_ns)[1] for _ in range(REFERENCE_RUNS))
         level = runs[len(runs) // 2]
-        self.recent.append(level)
-        del self.recent[:-REMEMBERED]
+        bisect.insort(self.levels, level)
         return level
 
     def quiet(self) -> int:
         """The quiet level in ns."""
-        return sorted(self.recent)[len(self.recent) // 10]
+        level = self.levels[len(self.levels) // 20]
+        return level if self.known is None else min(level, self.known)
 
 
 def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int) -> dict[str, Any]:
@@ -121,6 +123,7 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
     clean: list[tuple[int, int]] = []
     everything: list[tuple[int, int]] = []
     levels = [reference.block()]
+    beside: list[int] = []
     blocks, enough = 0, False
     while not enough:
         runs = run_block(model.invoke, cpu_clock, limit)
@@ -130,6 +133,7 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
         clean += good
         if max(levels[-2:]) <= STEADY * reference.quiet():
             counted += good
+            beside += levels[-2:]
             blocks += 1
         enough = (
             len(counted) >= job["min_runs"]
@@ -146,7 +150,7 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
         "clock": "cpu" if kept is everything and threads == 1 and len(clean) < len(kept) else "wall",
         "steady": steady,
         "dropped": len(everything) - len(kept),
-        "reference_ns": levels,
+        "reference_ns": beside if steady else levels,
     }
 
 
@@ -178,7 +182,7 @@ def main() -> None:
         try:
             if "reference" in job:
                 threads = job["threads"]
-                reference = Reference(open_model(Interpreter, job["reference"], 1, 0))
+                reference = Reference(open_model(Interpreter, job["reference"], 1, 0), job.get("quiet_ns"))
                 for _ in range(60):
                     reference.block()
                 answer: dict[str, Any] = {"runtime": name, "version": version, "reference_ns": reference.quiet()}
