@@ -118,16 +118,15 @@ def table_folder(ref: str | Path) -> Path:
     text = str(ref)
     path = Path(ref)
     is_path = isinstance(ref, Path) or "/" in text or "\\" in text or text in (".", "..")
-    shipped = tables_folder() / text
-    if not is_path and (shipped / TABLE).is_file():
-        return shipped
     try:
+        if not is_path and (tables_folder() / text / TABLE).is_file():
+            return tables_folder() / text
         if (path / TABLE).is_file():
             return path
         if path.name == TABLE and path.is_file():
             return path.parent
     except (OSError, ValueError) as error:
-        raise LatencyError("cannot read the table", where=text, got=str(error)) from error
+        raise LatencyError("not a usable table name or folder", where=text, got=str(error)) from error
     if is_path:
         raise LatencyError(f"no latency table here: it lacks {TABLE}", where=text,
                            next_step="`archsearch latency list` names the shipped tables")  # fmt: skip

@@ -123,6 +123,12 @@ def test_missing_things(folder: Path, tmp_path: Path) -> None:
         load_table(folder)
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a\0b", "x" * 5000, "/", "~", "*", "host\nxnnpack", "-"])
+def test_hostile_names(name: str) -> None:
+    with pytest.raises(LatencyError):
+        load_table(name)
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xff\xfe\n", b'key,"kind\n', b"key,kind\n", b"a" * 9 + b"\0\n"])
 def test_hostile_bytes(data: bytes) -> None:
     with pytest.raises(LatencyError, match=r"^ops:\d"):
