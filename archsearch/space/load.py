@@ -49,11 +49,15 @@ def space_path(ref: str | Path) -> Path:
         path = data_folder("search_spaces") / f"{text}.yaml"
         if path.is_file():
             return path
+    folder = False
     try:
         if Path(ref).is_file():
             return Path(ref)
+        folder = bool(text) and Path(ref).is_dir()
     except (OSError, ValueError):
         pass
+    if folder:
+        raise SpaceError("a folder, not a file", where=text)
     if isinstance(ref, Path) or "/" in text or text.endswith((".yaml", ".yml", ".json")):
         raise SpaceError("no such file", where=text[:200])
     raise SpaceError(unknown_name("search space", text, space_names()), next_step="give a name or a YAML file")
