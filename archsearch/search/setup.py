@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,7 +134,7 @@ def start(folder: Path, prepared: Prepared) -> Study:
     Raises:
         SearchError: the folder holds something else, or a study of another configuration or version.
     """
-    if not (folder / STUDY).exists():
+    if not os.path.exists(folder / STUDY):  # noqa: PTH110  (False where a path cannot be looked at; writing says why)
         sources = [table.folder for table in prepared.tables]
         assert all(source is not None for source in sources)
         content = prepared.space.path.read_bytes()

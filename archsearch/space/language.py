@@ -96,6 +96,8 @@ class Language:
 
     def _switch(self, node: Mapping[str, Any], env: Env, path: KeyPath) -> Table:
         self.source.mapping(node, path, ("switch", "cases", "else"))
+        if not isinstance(node["switch"], str) or not node["switch"].startswith("$"):
+            raise self.source.error("a switch picks by a name", (*path, "switch"), node["switch"], "$name")
         selector = self.scalar(node["switch"], env, (*path, "switch"))
         texts = {choice_text(value): i for i, value in enumerate(selector.values) if isinstance(value, _SCALARS)}
         cases = {}
