@@ -66,14 +66,16 @@ def decisions_info(study: Study, members: list[Trial]) -> DecisionsInfo:
 def decisions_figure(info: DecisionsInfo) -> Figure:
     """One line a member, drawn in SVG (no WebGL needed); members are spread a little around each choice.
 
-    Lines are ordered by value, so that those of similar value lie side by side.
+    Lines are ordered by value, so that those of similar value lie side by side; the ends of the colour scale are left
+    out, because a thin line of them is lost on a light or a dark page.
     """
     ordered = sorted(range(len(info.members)), key=lambda i: (info.values[i], info.members[i]))
     shown = ordered[:: max(1, -(-len(ordered) // MAX_LINES))]
     low, high = min(info.values, default=0.0), max(info.values, default=0.0)
+    spread = min(SPREAD, 0.02 * len(shown))
     traces = []
     for place, i in enumerate(shown):
-        offset = SPREAD * (place / max(1, len(shown) - 1) - 0.5)
+        offset = spread * (place / max(1, len(shown) - 1) - 0.5)
         share = (info.values[i] - low) / (high - low) if high > low else 0.5
         traces.append(
             {
@@ -81,7 +83,7 @@ def decisions_figure(info: DecisionsInfo) -> Figure:
                 "mode": "lines+markers",
                 "x": list(range(len(info.varied))),
                 "y": [round(_height(d, d.chosen[i]) + offset / max(2, len(d.choices)), 4) for d in info.varied],
-                "line": {"color": blend(share), "width": 1.6},
+                "line": {"color": blend(0.12 + 0.73 * share), "width": 1.6},
                 "marker": {"size": 5},
                 "customdata": [info.members[i]] * len(info.varied),
                 "text": [plotly_text(f"{d.name}: {d.choices[d.chosen[i]]}") for d in info.varied],
