@@ -117,33 +117,15 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--objective", "parms"], "Did you mean 'params'"),
-        (["--objective", "latency:phnoe"], "unknown latency table 'phnoe'"),
-        (["--objective", "latency"], "latency needs a table"),
-        (["--objective", "quality"], "archsearch quality train"),
-        (["--objective", "macs", "--objective", "macs"], "same objective twice"),
-        (["--constraint", "params <= 1"], "at least 336.515 K"),
-        (["--constraint", "params <= 10%"], "nearest|at least"),
-        (["--constraint", "params < 4M"], "upper limit"),
-        (["--constraint", "params <= 4 ms"], "unknown unit"),
-        (["--trials", "0"], "out of range"),
-        (["--population", "1"], "out of range"),
-        (["--seed", "-1"], "out of range"),
-        (["--quality", "nowhere"], "nowhere"),
-        (["--table", "nowhere"], "nowhere"),
+        (["demo", "--objective", "parms"], "Did you mean 'params'"),
+        (["dmo"], "Did you mean 'demo'"),
+        (["demo", "--constraint", "params <= 10%"], "at least 336.515 K"),
     ],
 )
 def test_wrong_requests_are_one_line_and_leave_nothing(tmp_path, arguments, message):
-    import re
-
-    result = run_cli("search", "run", "demo", "--study", str(tmp_path / "s"), *arguments)
-    assert re.search(message, assert_one_line_error(result))
+    line = assert_one_line_error(run_cli("search", "run", *arguments, "--study", str(tmp_path / "s")))
+    assert message in line
     assert not (tmp_path / "s").exists()
-
-
-def test_an_unknown_space_names_the_nearest(tmp_path):
-    line = assert_one_line_error(run_cli("search", "run", "dmo", "--study", str(tmp_path / "s")))
-    assert "Did you mean 'demo'" in line
 
 
 def test_another_request_on_the_same_folder_is_refused(study, table):
