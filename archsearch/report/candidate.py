@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,10 +86,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Everything that a page says of one network.  ``tables`` are names; the first one gives colours and shares."""
+    """Everything that a page says of one network.
+
+    ``tables`` are names; the first one gives colours and shares.  ``command`` is what prints every operator.
+    """
 
     title: str
-    reference: str
+    command: str
     arch_id: str
     conditions: str
     tables: tuple[str, ...]
@@ -117,7 +121,7 @@ def candidate_info(
     stages, totals = _stages(profile)
     return Candidate(
         title=title,
-        reference=reference,
+        command=_command(reference, profile),
         arch_id=arch_id,
         conditions=conditions_text(profile),
         tables=tuple(table.name for table in profile.tables),
@@ -130,6 +134,17 @@ def candidate_info(
         totals=totals,
         expensive=_expensive(profile, main),
     )
+
+
+def _command(reference: str, profile: Profile) -> str:
+    """The command line that prints every operator of this network."""
+    from archsearch.latency.table import tables_folder
+
+    words = ["archsearch", "profile", reference, "--by", "op"]
+    for table in profile.tables:
+        shipped = table.folder is None or table.folder.parent == tables_folder()
+        words += ["--table", table.name if shipped else str(table.folder)]
+    return shlex.join(words)
 
 
 def conditions_text(profile: Profile) -> str:

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -155,6 +156,8 @@ def test_candidate_numbers_are_those_of_the_profile(study):
     found = profile("x", study.architecture(5), study.conditions, study.tables)
     candidate = candidate_info("x", "s#5", "id", found)
     exact = {fact.name: fact.exact for fact in candidate.facts}
+    assert shlex.split(candidate.command)[:3] == ["archsearch", "profile", "s#5"]
+    assert shlex.split(candidate.command)[-1] == str(study.tables[0].folder)
     assert exact["params"] == f"{found.totals.params:,}"
     assert exact["macs"] == f"{found.totals.macs:,}"
     assert sum(row.params for row in candidate.stages) == candidate.totals.params == found.totals.params

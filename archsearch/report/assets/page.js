@@ -137,7 +137,7 @@
     article.append(list);
     const hint = document.createElement("p");
     const command = document.createElement("code");
-    command.textContent = "archsearch profile '" + data.study + "#" + number + "'";
+    command.textContent = "archsearch profile '" + (data.study + "#" + number).replaceAll("'", "'\\''") + "'";
     hint.append("All about it: ", command);
     article.append(hint);
     return article;
