@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from archsearch.errors import QualityError
+from archsearch.errors import QualityError, unknown_name
 
 if TYPE_CHECKING:
     from archsearch.space import Space
@@ -49,6 +49,7 @@ class TrainConfig:
     ema: float = 0.99
     guidance_dropout: float = 0.1
     schedule: Literal["cosine", "scaled_linear"] = "cosine"
+    weighting: Literal["image", "velocity"] = "image"
     share_largest: float = 0.1
     share_smallest: float = 0.1
     drop_residual: float = 0.05
@@ -76,8 +77,9 @@ class TrainConfig:
             kind = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
             if not kind or not math.isfinite(value) or not low <= value <= high:
                 raise QualityError("out of range", where=name, got=value, allowed=f"{low:g} to {high:g}")
-        if self.schedule not in ("cosine", "scaled_linear"):
-            raise QualityError("unknown schedule", where="schedule", got=self.schedule, allowed="cosine, scaled_linear")
+        for name, allowed in (("schedule", ("cosine", "scaled_linear")), ("weighting", ("image", "velocity"))):
+            if getattr(self, name) not in allowed:
+                raise QualityError(unknown_name(name, str(getattr(self, name)), allowed), where=name)
         if self.share_largest + self.share_smallest > 1:
             raise QualityError("shares above one", where="share_largest + share_smallest",
                                got=self.share_largest + self.share_smallest, allowed="<= 1")  # fmt: skip
@@ -124,6 +126,10 @@ def open_run(folder: Path, space: Space, config: TrainConfig) -> Run:
         space_file=f"space{space.path.suffix}",
         versions=_versions(),
     )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise QualityError(f"cannot write ({error.strerror})", where=str(folder)) from error
     if (folder / RUN).exists():
         before = read_run(folder)
         if before.space_hash != now.space_hash:
@@ -141,15 +147,11 @@ def open_run(folder: Path, space: Space, config: TrainConfig) -> Run:
                                    allowed=a, next_step="give another folder, or the same settings")  # fmt: skip
         now = Run(config=config, space=before.space, space_hash=before.space_hash, space_file=before.space_file,
                   versions=_versions())  # fmt: skip
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif any(folder.iterdir()):
         raise QualityError("this folder is neither empty nor a quality run", where=str(folder),
                            next_step="give another folder")  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / now.space_file).exists():
-            write_atomic(folder / now.space_file, space.path.read_bytes())
-    except OSError as error:
-        raise QualityError(f"cannot write ({error.strerror})", where=str(folder)) from error
+    if not (folder / now.space_file).exists():
+        write_atomic(folder / now.space_file, space.path.read_bytes())
     write_json(folder / RUN, {"schema": SCHEMA, **asdict(now)})
     return now
 
@@ -184,7 +186,11 @@ def read_json(path: Path, otherwise: str) -> dict[str, Any]:
     """
     from archsearch.files import load_yaml
 
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        there = False
+    if not there:
         raise QualityError(otherwise, where=str(path.parent), got=f"no {path.name}",
                            next_step="make one with archsearch quality train")  # fmt: skip
     data = load_yaml(path, QualityError).data

@@ -21,12 +21,17 @@ TIMESTEPS = 1000
 
 
 class Batch(NamedTuple):
-    """Noisy images [B, C, H, W], time steps [B], text states [B, L, D] and v targets [B, C, H, W]."""
+    """Noisy images [B, C, H, W], time steps [B], text states [B, L, D], v targets [B, C, H, W] and weights [B]."""
 
     noisy: Tensor
     timestep: Tensor
     text: Tensor
     target: Tensor
+    weight: Tensor
+
+    def losses(self, prediction: Tensor) -> Tensor:
+        """The weighted squared error [B] of a v-prediction."""
+        return self.weight * (prediction - self.target).square().mean(dim=(1, 2, 3))
 
 
 def alphas_cumprod(schedule: Literal["cosine", "scaled_linear"]) -> Tensor:
@@ -52,11 +57,17 @@ def noised(images: Tensor, noise: Tensor, timestep: Tensor, bar: Tensor) -> tupl
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Batches of captioned shapes under a noise schedule."""
+    """Batches of captioned shapes under a noise schedule.
+
+    With the weighting ``image`` the loss is the squared error of the image that a v-prediction implies,
+    x0 = a * noisy - s * v: the error of v times s^2.  Unweighted, the steps with hardly any noise dominate, where all
+    is local and networks do not differ.
+    """
 
     data: ShapesData
     bar: Tensor
     guidance_dropout: float = 0.0
+    weighting: Literal["image", "velocity"] = "image"
 
     def train(self, seed: int, step: int, size: int) -> Batch:
         """The batch of a training step.  Time steps are stratified over the batch."""
@@ -87,7 +98,8 @@ class Batches:
         noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(noise_seed))
         timestep = torch.from_numpy((spread * TIMESTEPS).astype("int64")).clamp(max=TIMESTEPS - 1)
         noisy, target = noised(image, noise, timestep, self.bar)
-        return Batch(noisy, timestep, captions_text.encode(captions_text.tokens(captions)), target)
+        weight = 1 - self.bar[timestep] if self.weighting == "image" else torch.ones(len(timestep))
+        return Batch(noisy, timestep, captions_text.encode(captions_text.tokens(captions)), target, weight)
 
 
 def check_inputs(header: UNet, latent: tuple[int, int]) -> int:

@@ -48,7 +48,7 @@ def tensors(header: UNet, part: Part) -> Iterator[Tensor]:
             yield from _linear("linear_1", f"{spot}/linear_1", out, part.segments)
             yield from _linear("linear_2", f"{spot}/linear_2", out, out)
         case "conv_in":
-            yield from _conv("conv_in", f"{spot}/conv_in", out, part.segments, header.conv_in_kernel)
+            yield from _conv("conv_in", spot, out, part.segments, header.conv_in_kernel)
         case "head":
             yield from _norm("conv_norm_out", f"{spot}/conv_norm_out", part.segments)
             yield from _conv("conv_out", f"{spot}/conv_out", out, part.segments, header.conv_out_kernel)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from archsearch.quality.scenes import COLOURS, MAX_OBJECTS, SHAPES, TILE, TILE_CELLS, Scenes
+from archsearch.quality.scenes import COLOURS, GROUNDS, MAX_OBJECTS, SHAPES, TILE, TILE_CELLS, Scenes
 
 if TYPE_CHECKING:
     import numpy as np
 
     Images: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
-GROUND = 0.12  # brightness of the background, 0 to 1
 SHADE = 0.3  # brightness of a tile's dark cells, as a fraction of its colour
 CHUNK = 1 << 22  # pixels drawn at once
 
@@ -34,7 +33,7 @@ def _draw(scenes: Scenes, samples: slice, images: Images) -> None:
     size = images.shape[-1]
     palette = np.array(list(COLOURS.values()), dtype=np.float32)
     axis = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    images[...] = GROUND
+    images[...] = np.array(list(GROUNDS.values()), dtype=np.float32)[scenes.ground[samples]][:, :, None, None]
     for k in range(MAX_OBJECTS):
         shape = scenes.shape[samples, k]
         for s in range(len(SHAPES)):

@@ -1,9 +1,10 @@
 """What the procedural images show: arrays of scenes, drawn from a seed and an index alone.
 
-A scene holds one to three objects (a shape in a colour, at a place, of a size) on a dark ground.  Most kinds tie far
-parts of the image together, so that a network that looks only around each pixel does worse:
+A scene holds one to three objects (a shape in a colour, at a place, of a size) on a ground that the caption names.
+Most kinds tie far parts of the image together, so that a network that looks only around each pixel does worse:
 
 * ``single``: one object at a named place;
+* ``places``: two objects at named places;
 * ``count``: two or three objects of one shape and colour;
 * ``left``, ``above``: two objects in a named relation;
 * ``pair``: two objects of one colour, which the caption does not tell;
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from archsearch.quality.draws import Floats, Ints
 
 Split: TypeAlias = Literal["train", "held_out"]
-Kind: TypeAlias = Literal["single", "count", "left", "above", "pair", "alike", "mirror"]
+Kind: TypeAlias = Literal["single", "places", "count", "left", "above", "pair", "alike", "mirror"]
 
-KINDS: tuple[Kind, ...] = ("single", "count", "left", "above", "pair", "alike", "mirror")
+KINDS: tuple[Kind, ...] = ("single", "places", "count", "left", "above", "pair", "alike", "mirror")
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "tile")
 TILE = SHAPES.index("tile")
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -39,22 +40,29 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.70, 0.30, 0.90),
     "white": (1.00, 1.00, 1.00),
 }
+GROUNDS: dict[str, tuple[float, float, float]] = {
+    "black": (0.03, 0.03, 0.03),
+    "grey": (0.45, 0.45, 0.45),
+    "navy": (0.08, 0.10, 0.38),
+    "brown": (0.38, 0.24, 0.10),
+}
 MAX_OBJECTS = 3
 TILE_CELLS = 3  # a tile is TILE_CELLS x TILE_CELLS two-tone cells
 GRID = 3  # objects stand in different cells of a coarse grid
 JITTER = 0.2  # of a cell
-RADIUS = (0.09, 0.13)  # half width, of the image's side
+RADIUS = (0.10, 0.133)  # half width, of the image's side
 
 
 @dataclass(frozen=True, eq=False)
 class Scenes:
-    """A batch of scenes: arrays over samples [N] and objects [N, MAX_OBJECTS]; unused objects have ``shape`` -1.
+    """A batch of scenes: arrays over samples [N] or objects [N, MAX_OBJECTS]; unused objects have ``shape`` -1.
 
     ``x``, ``y`` (centre, from the top left) and ``radius`` are in units of the image's side.  ``pattern`` holds the
     bits of a tile's cells, row by row; ``cell`` is the place on the coarse grid, row * GRID + column.
     """
 
     kind: Ints
+    ground: Ints
     number: Ints
     shape: Ints
     colour: Ints
@@ -94,7 +102,18 @@ def draw_scenes(seed: int, indices: Ints, split: Split) -> Scenes:
     x[:, 1] = np.where(mirror, 1 - x[:, 0], x[:, 1])
     y[:, 1] = np.where(mirror, y[:, 0], y[:, 1])
     pattern[:, 1] = np.where(mirror, mirrored_bits(pattern[:, 0]), pattern[:, 1])
-    return Scenes(kind, number, np.where(used, shape, -1), colour, x, y, radius, pattern, cell)
+    return Scenes(
+        kind,
+        draws.below("ground", len(GROUNDS)),
+        number,
+        np.where(used, shape, -1),
+        colour,
+        x,
+        y,
+        radius,
+        pattern,
+        cell,
+    )
 
 
 def mirrored_bits(pattern: Ints) -> Ints:

@@ -1,8 +1,9 @@
 """Scores of candidates with a trained supernet's weights.
 
-The validation loss is the mean squared error of the v-prediction on one fixed set of images, captions, noises and
-time steps, half of it with combinations of shape and colour that training never showed.  It depends on the candidate
-and the checkpoint alone, so it is cached, and neither the order of evaluation nor the company matters.
+The validation loss is the loss of training (by default the mean squared error of the predicted image, pixels from -1
+to 1) on one fixed set of images, captions, noises and time steps, half of it with combinations of shape and colour
+that training never showed.  It depends on the candidate and the checkpoint alone, so it is cached, and neither the
+order of evaluation nor the company matters.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ class Scorer:
             result: list[float] = []
             for batch in self._set:
                 prediction = self._supernet(batch.noisy, batch.timestep, batch.text, arch)
-                result += (prediction - batch.target).square().mean(dim=(1, 2, 3)).tolist()
+                result += batch.losses(prediction).tolist()
         return result
 
     def _load(self) -> None:
@@ -186,7 +187,9 @@ class Scorer:
             weight.copy_(self._weights[name])
         supernet.eval().requires_grad_(False)
         size = check_inputs(space.chain.headers[0], space.conditions.latent)
-        batches = Batches(ShapesData(VALIDATION_SEED, size), alphas_cumprod(self.run.config.schedule))
+        config = self.run.config
+        bar = alphas_cumprod(config.schedule)
+        batches = Batches(ShapesData(VALIDATION_SEED, size), bar, weighting=config.weighting)
         for split in ("train", "held_out"):
             whole = batches.fixed(VALIDATION_SEED, self._samples // 2, split)
             for start in range(0, self._samples // 2, CHUNK):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from archsearch.errors import QualityError
-from archsearch.quality.scenes import COLOURS, GRID, KINDS, SHAPES, Kind, Scenes, Split, draw_scenes
+from archsearch.quality.scenes import COLOURS, GRID, GROUNDS, KINDS, SHAPES, Kind, Scenes, Split, draw_scenes
 
 if TYPE_CHECKING:
     from archsearch.quality.draws import Ints
@@ -18,6 +18,7 @@ COLUMNS = ("left", "centre", "right")
 NUMBERS = ("no", "one", "two", "three")
 PLURALS = {shape: shape + ("es" if shape.endswith("s") else "s") for shape in SHAPES}
 _COLOUR_NAMES = tuple(COLOURS)
+_GROUND_NAMES = tuple(GROUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Scene:
     """What a sample shows, and its caption."""
 
     kind: Kind
+    ground: str
     caption: str
     things: tuple[Thing, ...]
 
@@ -86,31 +88,28 @@ class ShapesData:
                     int(scenes.pattern[0, k]) if shape == "tile" else None,
                 )
             )
-        return Scene(KINDS[scenes.kind[0]], captions(scenes)[0], tuple(things))
+        return Scene(KINDS[scenes.kind[0]], _GROUND_NAMES[scenes.ground[0]], captions(scenes)[0], tuple(things))
 
 
 def captions(scenes: Scenes) -> list[str]:
     """One caption a scene."""
-    return [
-        _caption(
-            KINDS[kind], number, [(SHAPES[s], _COLOUR_NAMES[c]) for s, c in zip(shapes, colours, strict=True)], cell
-        )
-        for kind, number, shapes, colours, cell in zip(
-            scenes.kind.tolist(),
-            scenes.number.tolist(),
-            scenes.shape.tolist(),
-            scenes.colour.tolist(),
-            scenes.cell[:, 0].tolist(),
-            strict=True,
-        )
-    ]
+    result = []
+    for i, (kind, ground, number) in enumerate(
+        zip(scenes.kind.tolist(), scenes.ground.tolist(), scenes.number.tolist(), strict=True)
+    ):
+        things = [(SHAPES[s], _COLOUR_NAMES[c]) for s, c in zip(scenes.shape[i], scenes.colour[i], strict=True)]
+        cells = [f"{ROWS[cell // GRID]} {COLUMNS[cell % GRID]}" for cell in scenes.cell[i]]
+        result.append(f"{_caption(KINDS[kind], number, things, cells)} on {_GROUND_NAMES[ground]}")
+    return result
 
 
-def _caption(kind: Kind, number: int, things: list[tuple[str, str]], cell: int) -> str:
+def _caption(kind: Kind, number: int, things: list[tuple[str, str]], cells: list[str]) -> str:
     (shape, colour), (shape1, colour1) = things[:2]
     match kind:
         case "single":
-            return f"a {colour} {shape} at the {ROWS[cell // GRID]} {COLUMNS[cell % GRID]}"
+            return f"a {colour} {shape} {cells[0]}"
+        case "places":
+            return f"a {colour} {shape} {cells[0]} and a {colour1} {shape1} {cells[1]}"
         case "count":
             return f"{NUMBERS[number]} {colour} {PLURALS[shape]}"
         case "left":

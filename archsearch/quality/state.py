@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,14 +66,15 @@ def load_state(path: Path, space_hash: str) -> dict[str, Any] | None:
     return state
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write weights as safetensors, at once or not at all.
+def save_weights(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write weights as safetensors, at once or not at all; equal weights give equal files.
 
     Raises:
         QualityError: the file cannot be written.
     """
     from safetensors.torch import save
 
+    metadata = {"archsearch": json.dumps(about)}  # one entry, because several come in any order
     write_atomic(path, save({name: tensor.contiguous() for name, tensor in weights.items()}, metadata))
 
 

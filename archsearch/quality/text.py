@@ -1,7 +1,8 @@
 """Captions of the embedded data as token ids and text states.  Nothing here is learnt.
 
 The text encoder is fixed: each word of a tiny vocabulary has one of 64 orthogonal vectors, to which come a position
-and the neighbouring words through fixed rotations (so that "red circle" differs from "red" and "circle" apart).  It
+and the neighbouring words through fixed rotations (so that "red circle" differs from "red" and "circle" apart).  The
+places after the caption hold the sum of its words, as the padding of a trained encoder also sums a caption up.  It
 takes the place of a trained text encoder where captions come from a closed vocabulary, and nowhere else.
 """
 
@@ -13,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from archsearch.errors import QualityError, unknown_name
-from archsearch.quality.scenes import COLOURS, SHAPES
+from archsearch.quality.scenes import COLOURS, GROUNDS, SHAPES
 from archsearch.quality.shapes import COLUMNS, NUMBERS, PLURALS, ROWS
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _NEIGHBOUR = 0.5
 
 
 def _vocabulary() -> dict[str, int]:
-    words = ["", "a", "the", "at", "of", "and", "above", "same", "colour", "all", "alike", "its", "mirror", "image"]
-    words += [*NUMBERS, *ROWS, *COLUMNS, *COLOURS, *SHAPES, *PLURALS.values()]
+    words = ["", "a", "the", "of", "on", "and", "above", "same", "colour", "all", "alike", "its", "mirror", "image"]
+    words += [*NUMBERS, *ROWS, *COLUMNS, *COLOURS, *GROUNDS, *SHAPES, *PLURALS.values()]
     assert len(set(words)) == len(words) <= WIDTH
     return {word: i for i, word in enumerate(words)}
 
@@ -63,13 +64,17 @@ def encode(ids_NL: Tensor) -> Tensor:
     """Text states [N, LENGTH, WIDTH] of token ids, about unit variance."""
     import torch
 
-    words, positions, before, after = _tables()
-    own_NLD = words.to(ids_NL.device)[ids_NL]
-    previous = torch.nn.functional.pad(own_NLD[:, :-1], (0, 0, 1, 0)) @ before.to(ids_NL.device)
-    following = torch.nn.functional.pad(own_NLD[:, 1:], (0, 0, 0, 1)) @ after.to(ids_NL.device)
-    states = own_NLD + positions.to(ids_NL.device) + _NEIGHBOUR * (previous + following)
-    scale: float = (2 + 2 * _NEIGHBOUR**2) ** -0.5
-    return states * scale
+    words, positions, before, after = (table.to(ids_NL.device) for table in _tables())
+    own_NLD = words[ids_NL]
+    previous = torch.nn.functional.pad(own_NLD[:, :-1], (0, 0, 1, 0)) @ before
+    following = torch.nn.functional.pad(own_NLD[:, 1:], (0, 0, 0, 1)) @ after
+    states = own_NLD + _NEIGHBOUR * (previous + following)
+    padding_NL1 = ids_NL.eq(PAD)[:, :, None]
+    number_N11 = (LENGTH - padding_NL1.sum(1, keepdim=True)).clamp(min=1)
+    sentence_N1D = own_NLD.sum(1, keepdim=True) / number_N11.sqrt()
+    states = torch.where(padding_NL1, sentence_N1D, states)
+    scale: float = (1.25 + 2 * _NEIGHBOUR**2) ** -0.5
+    return (states + 0.5 * positions) * scale
 
 
 @lru_cache(maxsize=1)
@@ -86,5 +91,6 @@ def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     scale = WIDTH**0.5
     words = orthogonal()[: len(VOCABULARY)] * scale
+    words[PAD] = 0
     positions = orthogonal()[:LENGTH] * scale
     return words.float(), positions.float(), orthogonal().float(), orthogonal().float()

@@ -111,7 +111,7 @@ def _finish(trainee: Trainee, folder: Path, run: Run) -> Training:
         loss=trainee.loss,
         updates=tuple(rows),
     )
-    about = {"name": result.name, "space": run.space, "space_hash": run.space_hash, "steps": str(trainee.step)}
+    about = {"name": result.name, "space": run.space, "space_hash": run.space_hash, "steps": trainee.step}
     save_weights(folder / WEIGHTS, trainee.ema, about)
     write_atomic(folder / UPDATES, to_csv(rows, trainee.step).encode())
     write_json(

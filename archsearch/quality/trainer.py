@@ -37,7 +37,9 @@ class Trainee:
         size = check_inputs(space.chain.headers[0], space.conditions.latent)
         self.supernet = Supernet(space, config.seed)
         self.sampler = NetworkSampler(space, config)
-        self.batches = Batches(ShapesData(config.seed, size), alphas_cumprod(config.schedule), config.guidance_dropout)
+        self.batches = Batches(
+            ShapesData(config.seed, size), alphas_cumprod(config.schedule), config.guidance_dropout, config.weighting
+        )
         self.optimizer = torch.optim.AdamW(
             self.supernet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -68,12 +70,13 @@ class Trainee:
         network = self.sampler.network(step)
         batch = self.batches.train(self.config.seed, step, self.config.batch)
         prediction = self.supernet(batch.noisy, batch.timestep, batch.text, network)
-        loss = torch.nn.functional.mse_loss(prediction, batch.target)
+        loss = batch.losses(prediction).mean()
         value = float(loss.detach())
         if not math.isfinite(value):
             raise not_finite(step, value)
         self.updates.add(network)
-        self.loss = value if math.isnan(self.loss) else LOSS_MEMORY * self.loss + (1 - LOSS_MEMORY) * value
+        memory = min(LOSS_MEMORY, step / (step + 1))
+        self.loss = value if memory == 0 else memory * self.loss + (1 - memory) * value
         return loss
 
     def after_step(self) -> None:
