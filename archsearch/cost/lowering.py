@@ -99,12 +99,21 @@ def lower(arch: Architecture, conditions: Conditions | None = None) -> Lowering:
         CostError: the conditions do not suit it.
     """
     conditions = conditions or Conditions()
-    if isinstance(arch, TextEncoder) and conditions.text > arch.positions:
-        raise CostError("text longer than the encoder's positions", where="text", got=conditions.text,
-                        allowed=f"<= {arch.positions}")  # fmt: skip
+    check_conditions(arch, conditions)
     context = context_of(arch, conditions)
     pieces = tuple(Piece(step, lower_step(arch, context, step)) for step in walk(arch))
     return Lowering(arch, conditions, context, pieces)
+
+
+def check_conditions(arch: Architecture, conditions: Conditions) -> None:
+    """Refuse conditions that do not suit a network.
+
+    Raises:
+        CostError: more text than a text encoder has positions for.
+    """
+    if isinstance(arch, TextEncoder) and conditions.text > arch.positions:
+        raise CostError("text longer than the encoder's positions", where="text", got=conditions.text,
+                        allowed=f"<= {arch.positions}")  # fmt: skip
 
 
 def lower_step(arch: Architecture, ctx: Context, step: Step) -> Trace:

@@ -7,15 +7,17 @@ that was never seen costs a walk and look-ups.  The totals equal those of the fu
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol, cast
 
-from archsearch.arch.values import Architecture, Decoder, UNet
+from archsearch.arch.values import Architecture, Block, Downsample, Layer, ResBlock, Shortcut, Stage, UNet, Upsample
 from archsearch.arch.walk import Step, walk
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.context import Context, context_of
 from archsearch.cost.count import held_elements
-from archsearch.cost.lowering import lower_step
+from archsearch.cost.keys import block_key, layer_key
+from archsearch.cost.lowering import check_conditions, lower_step
 from archsearch.cost.op import Op
+from archsearch.cost.runs import head_steps, layer_steps, sampler_steps, stem_steps
 from archsearch.cost.trace import Trace
 
 MAX_REMEMBERED = 200_000
@@ -68,91 +70,215 @@ def piece_cost(trace: Trace, conditions: Conditions, tables: Sequence[OpLatency]
     )
 
 
+KEEP, JOIN, PUSH, PUSH_COARSER = range(4)
+
+
+class _Run(NamedTuple):
+    """What one pass through a layer, a sampler or an end costs; the join of an up layer runs with its skip held."""
+
+    params: int
+    macs: int
+    attention_macs: int
+    peak: int
+    peak_held: int
+    join_peak: int
+    join_peak_held: int
+    out_channels: int
+    latency_ms: tuple[float, ...]
+
+
 class Scorer:
-    """Scores architectures under fixed conditions, remembering the costs of pieces between calls."""
+    """Scores architectures under fixed conditions, remembering the costs of layers and pieces between calls."""
 
     def __init__(self, conditions: Conditions | None = None, tables: Sequence[OpLatency] = ()) -> None:
         self.conditions = conditions or Conditions()
         self.tables = tuple(tables)
-        self._known: dict[Context, dict[Hashable, PieceCost]] = {}
-        self._remembered = 0
+        self._known: dict[Context, _Known] = {}
 
     def score(self, arch: Architecture) -> Score:
         """The totals of ``arch``.
 
         Raises:
             ArchError: the architecture is inconsistent.
+            CostError: the conditions do not suit it.
         """
         ctx = context_of(arch, self.conditions)
         known = self._known.get(ctx)
-        if known is None:
-            known = self._known.setdefault(ctx, {})
-        params = macs = attention = 0
-        latency_ms = [0.0] * len(self.tables)
-        live = held_elements(arch, ctx)  # everything held: embeddings, text states, skips
-        skips: list[int] = []  # elements; 0 where the skip is the same tensor as the one below
-        is_skip = False
-        peak = 0
-        for step in walk(arch):
-            role = step.role
-            if role == "push":
-                size = 0 if is_skip else _elements(ctx, step)
-                skips.append(size)
-                live += size
-                is_skip = True
+        if known is None or known.full:
+            if sum(map(len, self._known.values())) > MAX_REMEMBERED:
+                self._known.clear()
+            known = self._known[ctx] = _Known(ctx, self.conditions, self.tables)
+        return known.unet(arch) if isinstance(arch, UNet) else known.other(arch)
+
+
+class _Known:
+    """What was learned about pieces in one context (text width, norm groups, ...).
+
+    The rules of networks stand in ``arch.walk`` alone: a network with a piece that is not known yet is walked first, so
+    a known piece is one that passed, and a network of known pieces needs no more than its layers counted.
+    """
+
+    def __init__(self, ctx: Context, conditions: Conditions, tables: tuple[OpLatency, ...]) -> None:
+        self.ctx = ctx
+        self.conditions = conditions
+        self.tables = tables
+        self._runs: dict[Hashable, _Run] = {}
+        self._pieces: dict[Hashable, PieceCost] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs) + len(self._pieces)
+
+    @property
+    def full(self) -> bool:
+        """Whether to forget it all: an endless stream of strange networks must not fill the memory."""
+        return len(self) > MAX_REMEMBERED
+
+    def unet(self, unet: UNet) -> Score:
+        """Follow a UNet layer by layer, as ``walk`` does step by step."""
+        known = self._runs
+        ends = (unet.in_channels, unet.conv_in_channels, unet.conv_in_kernel, unet.time, unet.added,
+                unet.text_projection)  # fmt: skip
+        run = known.get(ends) or self._learn(unet, ends, stem_steps(unet))
+        stages = unet.stages
+        if not _well_formed(stages):
+            return self._refuse(unet)
+        parts: list[tuple[Layer | Downsample | Upsample, int, int]] = []  # value, level, effect on the skips
+        for level, stage in enumerate(stages):
+            parts += [(layer, level, PUSH) for layer in stage.down]
+            if stage.downsample is not None:
+                parts.append((stage.downsample, level, PUSH_COARSER))
+        parts.append((unet.middle, len(stages) - 1, KEEP))
+        for level in range(len(stages) - 1, -1, -1):
+            stage = stages[level]
+            parts += [(layer, level, JOIN) for layer in stage.up]
+            if stage.upsample is not None:
+                parts.append((stage.upsample, level, KEEP))
+        areas = [self.ctx.batch * height * width for height, width in map(self.ctx.side, range(len(stages)))]
+        runs = [run]
+        channels = run.out_channels
+        held = held_elements(unet, self.ctx)  # embeddings and text states, then skips
+        peak = held + run.peak
+        size = areas[0] * channels
+        skips = [(channels, size)]  # channels; elements, 0 for the same tensor as the skip below
+        held += size
+        is_skip = True  # whether the tensor at hand is the latest skip
+        for value, level, effect in parts:
+            if effect == JOIN and isinstance(value, tuple):
+                skip_channels, size = skips.pop()
+                key: Hashable = (layer_key(value), channels, skip_channels, level)
+                run = known.get(key) or self._learn(unet, key, _steps(value, channels, level, skip_channels))
+                own = held + (run.join_peak_held if is_skip else run.join_peak)
+                if own > peak:
+                    peak = own
+                held -= size
+                is_skip = False
+            elif not value:
+                if effect == PUSH:
+                    size = 0 if is_skip else areas[level] * channels
+                    skips.append((channels, size))
+                    held += size
+                    is_skip = True
                 continue
-            if role == "block" or role == "downsample" or role == "upsample":
-                key: Hashable = (step.value, step.in_channels, step.level)
-            elif role == "join":
-                key = (step.in_channels, step.skip_channels, step.level)
             else:
-                key = _end_key(arch, step)
-            cost = known.get(key)
-            if cost is None:
-                cost = self._remember(known, key, piece_cost(lower_step(arch, ctx, step), self.conditions, self.tables))
-            params += cost.params
-            macs += cost.macs
-            attention += cost.attention_macs
-            own = live + (cost.peak_held if is_skip else cost.peak)
+                key = (layer_key(value) if isinstance(value, tuple) else value, channels, level)
+                run = known.get(key) or self._learn(unet, key, _steps(value, channels, level))
+            own = held + (run.peak_held if is_skip else run.peak)
             if own > peak:
                 peak = own
-            for i, one in enumerate(cost.latency_ms):
-                latency_ms[i] += one
-            is_skip = False
-            if role == "join":
-                live -= skips.pop()
+            channels = run.out_channels
+            runs.append(run)
+            is_skip = effect in (PUSH, PUSH_COARSER)
+            if is_skip:
+                size = areas[level + effect - PUSH] * channels
+                skips.append((channels, size))
+                held += size
+        last = (channels, unet.out_channels, unet.conv_out_kernel)
+        run = known.get(last) or self._learn(unet, last, head_steps(unet, channels))
+        runs.append(run)
+        return self._score(runs, max(peak, held + (run.peak_held if is_skip else run.peak)))
+
+    def other(self, arch: Architecture) -> Score:
+        """Decoders and text encoders have no skips: the sum of their steps."""
+        check_conditions(arch, self.conditions)
+        runs = [self._sum(arch, [step]) for step in walk(arch)]
+        return self._score(runs, max(run.peak for run in runs))
+
+    def _score(self, runs: Sequence[_Run], peak: int) -> Score:
         passes, size = self.conditions.passes, self.conditions.bytes_per_value
+        params = sum([run.params for run in runs])
+        macs = sum([run.macs for run in runs])
+        attention = sum([run.attention_macs for run in runs])
+        latencies = zip(*[run.latency_ms for run in runs], strict=True) if self.tables else ()
         return Score(
             params,
             macs * passes,
             (macs - attention) * passes,
             params * size,
             peak * size,
-            tuple(one * passes for one in latency_ms),
+            tuple([sum(one) * passes for one in latencies]),
         )
 
-    def _remember(self, known: dict[Hashable, PieceCost], key: Hashable, cost: PieceCost) -> PieceCost:
-        self._remembered += 1
-        if self._remembered > MAX_REMEMBERED:  # an endless stream of strange networks must not fill the memory
-            for pieces in self._known.values():
-                pieces.clear()
-            self._remembered = 1
-        known[key] = cost
+    def _learn(self, arch: Architecture, key: Hashable, steps: list[Step]) -> _Run:
+        if steps[0].role == "join" and not (len(steps) > 1 and isinstance(steps[1].value, (ResBlock, Shortcut))):
+            self._refuse(arch)
+        run = self._runs[key] = self._sum(arch, steps)
+        return run
+
+    def _refuse(self, arch: Architecture) -> NoReturn:
+        _walk_through(arch)
+        raise AssertionError("the walk accepts what the scorer does not")
+
+    def _sum(self, arch: Architecture, steps: list[Step]) -> _Run:
+        costs = [self._piece(arch, step) for step in steps]
+        joins = steps[0].role == "join"
+        # Only the first piece can read a tensor that a skip holds; after a join that is the join.
+        peaks = [cost.peak for cost in costs[1:]] if joins else [cost.peak for cost in costs]
+        peaks_held = peaks if joins else [costs[0].peak_held, *peaks[1:]]
+        return _Run(
+            sum(cost.params for cost in costs),
+            sum(cost.macs for cost in costs),
+            sum(cost.attention_macs for cost in costs),
+            max(peaks),
+            max(peaks_held),
+            costs[0].peak if joins else 0,
+            costs[0].peak_held if joins else 0,
+            steps[-1].out_channels,
+            tuple(sum(one) for one in zip(*(cost.latency_ms for cost in costs), strict=True)),
+        )
+
+    def _piece(self, arch: Architecture, step: Step) -> PieceCost:
+        if step.role not in ("block", "join", "downsample", "upsample"):
+            # Ends depend on more than their widths; they are remembered with their run or not at all.
+            _walk_through(arch)
+            return piece_cost(lower_step(arch, self.ctx, step), self.conditions, self.tables)
+        value = block_key(cast(Block, step.value)) if step.role == "block" else step.value
+        key = (step.role, value, *step[3:])
+        cost = self._pieces.get(key)
+        if cost is None:
+            _walk_through(arch)
+            trace = lower_step(arch, self.ctx, step)
+            cost = self._pieces[key] = piece_cost(trace, self.conditions, self.tables)
         return cost
 
 
-def _elements(ctx: Context, step: Step) -> int:
-    height, width = ctx.side(step.level)
-    return ctx.batch * step.out_channels * height * width
+def _steps(value: Layer | Downsample | Upsample, channels: int, level: int, skip_channels: int = 0) -> list[Step]:
+    if isinstance(value, tuple):
+        return layer_steps(value, channels, skip_channels, level)
+    return sampler_steps(value, channels, level)
 
 
-def _end_key(arch: Architecture, step: Step) -> Hashable:
-    """What the first and last pieces of a network depend on besides widths and level."""
-    if isinstance(arch, UNet):
-        if step.role == "embed":
-            return (arch.time, arch.added, arch.text_projection)
-        kernel = arch.conv_in_kernel if step.role == "conv_in" else arch.conv_out_kernel
-        return (step.role, step.in_channels, step.out_channels, kernel)
-    if isinstance(arch, Decoder):
-        return (step.role, step.in_channels, step.out_channels, step.level)
-    return arch
+def _walk_through(arch: Architecture) -> None:
+    """Raise what is wrong with a network, with its key path."""
+    for _ in walk(arch):
+        pass
+
+
+def _well_formed(stages: tuple[Stage, ...]) -> bool:
+    """Numbers of layers and samplers; everything else is part of some layer."""
+    last = len(stages) - 1
+    return last >= 0 and all(
+        len(stage.up) == len(stage.down) + 1
+        and (stage.downsample is None) == (level == last)
+        and (stage.upsample is None) == (level == 0)
+        for level, stage in enumerate(stages)
+    )

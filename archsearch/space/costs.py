@@ -6,7 +6,7 @@ what is held there (skips, embeddings) and what the piece at work needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -15,17 +15,17 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from archsearch.arch.values import Downsample, UNet, Upsample
-from archsearch.arch.walk import Place
 from archsearch.arch.walk import Step as WalkStep
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.context import context_of
 from archsearch.cost.count import held_elements
 from archsearch.cost.lowering import lower_step
 from archsearch.cost.op import Op
+from archsearch.cost.runs import head_steps, layer_steps, sampler_steps, stem_steps
 from archsearch.cost.scorer import OpLatency, PieceCost, piece_cost
 from archsearch.errors import SpaceError
 from archsearch.space.chain import Chain, Ints, Step
-from archsearch.space.machine import Emission, Local, Machine, out_channels
+from archsearch.space.machine import Emission, Local, Machine
 from archsearch.space.paths import Paths
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -135,27 +135,17 @@ class _Pricing:
         return sum(sizes), sizes[-1]
 
 
-def walked_steps(step: Step, header: UNet, around: Local, emission: Emission) -> Iterator[WalkStep]:
+def walked_steps(step: Step, header: UNet, around: Local, emission: Emission) -> list[WalkStep]:
     """The steps of ``arch.walk`` that one site stands for, pushes left out."""
-    role, level, channels = step.site.role, around.level, around.channels
-    if role == "head":
-        yield WalkStep("head", Place("head"), None, channels, 0, header.out_channels, 0)
-    elif role == "stem" and isinstance(emission, UNet):
-        width = header.conv_in_channels
-        yield WalkStep("embed", Place("stem"), None, header.time.input_width, 0, header.time.width, 0)
-        yield WalkStep("conv_in", Place("stem"), None, header.in_channels, 0, width, 0)
-    elif isinstance(emission, (Downsample, Upsample)):
-        name = "downsample" if isinstance(emission, Downsample) else "upsample"
-        yield WalkStep(name, Place("middle"), emission, channels, 0, emission.channels, level)  # type: ignore[arg-type]
-    elif isinstance(emission, tuple):
-        if role == "up":
-            joined = channels + around.skip_channels
-            yield WalkStep("join", Place("up"), None, channels, around.skip_channels, joined, level)
-            channels = joined
-        for block in emission:
-            after = out_channels(block, channels)
-            yield WalkStep("block", Place("middle"), block, channels, 0, after, level)
-            channels = after
+    if step.site.role == "head":
+        return head_steps(header, around.channels)
+    if emission is None:
+        return []
+    if isinstance(emission, UNet):
+        return stem_steps(header)
+    if isinstance(emission, (Downsample, Upsample)):
+        return sampler_steps(emission, around.channels, around.level)
+    return layer_steps(emission, around.channels, around.skip_channels, around.level)
 
 
 def distinct_ops(chain: Chain, paths: Paths, conditions: Conditions) -> dict[str, Op]:

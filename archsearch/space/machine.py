@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from archsearch.arch.values import Block, Downsample, Layer, ResBlock, Shortcut, UNet, Upsample
+from archsearch.arch.values import Downsample, Layer, UNet, Upsample
+from archsearch.cost.runs import out_channels
 from archsearch.space.blocks import Part, Parts
 from archsearch.space.skeleton import Entries, Removed, SiteRole
 
@@ -59,11 +60,6 @@ def settle(entries: Entries, channels: int, joined: bool, parts: Parts) -> tuple
         settled.append(entry)
         channels = out_channels(entry.block, channels)
     return tuple(settled)
-
-
-def out_channels(block: Block, channels: int) -> int:
-    """The width after a block."""
-    return block.channels if isinstance(block, (ResBlock, Shortcut)) else channels
 
 
 class Outcome(NamedTuple):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsearch.arch import Architecture, UNet, from_json, load_preset, preset_names, to_json
+from archsearch.arch import Architecture, Downsample, UNet, Upsample, from_json, load_preset, preset_names, to_json
 from archsearch.cost import Conditions, Op, Score, Scorer, count, lower, scorer
-from archsearch.errors import ArchError
+from archsearch.errors import ArchError, CostError
 from tests.strategies import unets
 
 
@@ -102,3 +102,36 @@ def test_an_inconsistent_network_is_refused() -> None:
     assert isinstance(arch, UNet)
     with pytest.raises(ArchError, match="norm_groups must divide the channels"):
         Scorer().score(replace(arch, norm_groups=7))
+
+
+def test_a_text_too_long_for_the_encoder_is_refused() -> None:
+    with pytest.raises(CostError, match="text longer than the encoder's positions"):
+        Scorer(Conditions(text=78)).score(load_preset("clip-vit-l14").architecture)
+
+
+@settings(max_examples=25, deadline=None)
+@given(arch=unets(), data=st.data())
+def test_known_pieces_do_not_let_a_malformed_network_pass(arch: UNet, data: st.DataObject) -> None:
+    """After a sound network, one whose layers or samplers are out of order is refused as by the walk."""
+    warm = Scorer(Conditions(latent=(16, 16)))
+    warm.score(arch)
+    s = data.draw(st.integers(0, len(arch.stages) - 1))
+    stage = arch.stages[s]
+    other = data.draw(
+        st.sampled_from(
+            [
+                replace(stage, up=stage.up[:-1]),
+                replace(stage, up=(*stage.up, stage.up[0])),
+                replace(stage, up=((), *stage.up[1:])),
+                replace(stage, down=(*stage.down, ())),
+                replace(stage, downsample=None if stage.downsample else Downsample(channels=8)),
+                replace(stage, upsample=None if stage.upsample else Upsample(channels=8)),
+            ]
+        )
+    )
+    broken = replace(arch, stages=(*arch.stages[:s], other, *arch.stages[s + 1 :]))
+    with pytest.raises(ArchError) as expected:
+        count(broken, warm.conditions)
+    with pytest.raises(ArchError) as found:
+        warm.score(broken)
+    assert str(found.value) == str(expected.value)
