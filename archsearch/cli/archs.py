@@ -121,7 +121,7 @@ def _conditions(preset: Preset, latent: str | None, text: int | None) -> Conditi
     from archsearch.cost import Conditions
 
     size = parse_latent(latent) if latent else preset.latent
-    return Conditions(latent=size, text=77 if text is None else text)
+    return Conditions(latent=size, text=preset.text if text is None else text)
 
 
 def _diffusers_config(preset: Preset) -> dict[str, object]:

@@ -91,16 +91,19 @@ def _words(changes: list[Change]) -> list[str]:
 
 
 def _table(priced: PricedDiff) -> TableText:
-    params = apportioned([entry.params / 1e6 for entry in priced.changes], 3)
-    macs = apportioned([entry.macs / 1e9 for entry in priced.changes], 3)
+    params_size, params_unit = (1e6, "M") if priced.before.params >= 1e8 else (1e3, "K")
+    macs_size, macs_unit = (1e9, "G") if priced.before.macs >= 1e10 else (1e6, "M")
+    params = apportioned([entry.params / params_size for entry in priced.changes], 3)
+    macs = apportioned([entry.macs / macs_size for entry in priced.changes], 3)
     rows = tuple(
         (entry.change.action, entry.change.where, entry.change.what, _signed(p), _signed(m))
         for entry, p, m in zip(priced.changes, params, macs, strict=True)
     )
-    total_params = (priced.after.params - priced.before.params) / 1e6
-    total_macs = (priced.after.macs - priced.before.macs) / 1e9
+    total_params = (priced.after.params - priced.before.params) / params_size
+    total_macs = (priced.after.macs - priced.before.macs) / macs_size
     total = ("", "", "total", _signed(apportioned([total_params], 3)[0]), _signed(apportioned([total_macs], 3)[0]))
-    return TableText(("change", "where", "what", "params M", "MACs G"), rows, total, numeric=frozenset({3, 4}))
+    header = ("change", "where", "what", f"params {params_unit}", f"MACs {macs_unit}")
+    return TableText(header, rows, total, numeric=frozenset({3, 4}))
 
 
 def _signed(text: str) -> str:
