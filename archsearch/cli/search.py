@@ -47,7 +47,10 @@ STATUS_EPILOG = """Example:
 
   archsearch search status studies/demo --json
 """
-FRONT_EPILOG = """Examples:
+FRONT_EPILOG = """Beside a validation loss stands its difference from the baseline's (trial 0) on the same images, with
+the standard error of that difference. A difference within two of them is none that the score can see.
+
+Examples:
 
   archsearch search front studies/demo
 
@@ -218,21 +221,33 @@ def front_table(study: Study) -> TableText:
     members = front_of(study.trials, names)
     chosen = knee(members, names)
     shown = shown_objectives(study)
-    header = ("trial", *(objective.label for objective in shown), "architecture", "")
-    rows = [(str(t.number), *(_cell(o, t) for o in shown), t.arch_id, "knee" if t is chosen else "") for t in members]
-    numeric = frozenset(range(len(shown) + 1))
+    columns = [
+        (objective.label, [objective.show(t.values.get(objective.name)) for t in members]) for objective in shown
+    ]
+    if "quality" in names:
+        columns.append(("- baseline", [_difference(study, t) for t in members]))
+    header = ("trial", *(label for label, _ in columns), "architecture", "")
+    rows = [
+        (str(t.number), *(cells[i] for _, cells in columns), t.arch_id, "knee" if t is chosen else "")
+        for i, t in enumerate(members)
+    ]
+    numeric = frozenset(range(len(columns) + 1))
     return TableText(header, tuple(rows), None, numeric, f"Pareto front of {study.name}")
+
+
+def _difference(study: Study, trial: Trial) -> str:
+    """Validation loss minus the baseline's on the same images, with the standard error of that difference."""
+    from archsearch.search.evaluate import PAIRED
+
+    loss, base, error = trial.values.get("quality"), study.config.baseline.get("quality"), trial.errors.get(PAIRED)
+    if loss is None or base is None or error is None:
+        return "n/a"
+    return f"{loss - base:+.5f} ± {error:.5f}"
 
 
 def shown_objectives(study: Study) -> tuple[Objective, ...]:
     """The objectives, then whatever else is constrained."""
     return tuple(dict.fromkeys((*study.objectives, *(c.objective for c in study.constraints))))
-
-
-def _cell(objective: Objective, trial: Trial) -> str:
-    text = objective.show(trial.values.get(objective.name))
-    error = trial.errors.get(objective.name)
-    return text if error is None else f"{text} ± {error:.5f}"
 
 
 def empty_front(study: Study) -> str:
