@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from archsearch.amounts import apportioned
 from archsearch.arch import Change, Preset, arch_id, diff
-from archsearch.cli.columns import TableText, apportioned
+from archsearch.cli.columns import TableText
 from archsearch.cost import Conditions, Totals, lower
 from archsearch.cost.count import totals
 from archsearch.cost.lowering import Lowering

@@ -96,7 +96,8 @@ def metrics(profile: Profile) -> dict[str, float]:
 
 def totals_table(profiles: Sequence[Profile]) -> TableText:
     """One line a network; every figure with its ratio to the first network's."""
-    from archsearch.cli.columns import TableText, scaled
+    from archsearch.amounts import scaled
+    from archsearch.cli.columns import TableText
 
     first = metrics(profiles[0])
     header = ["network", "params", "MACs", "without attention", "weights MiB", "peak memory MiB"]

@@ -145,9 +145,8 @@ def _train(space: Space, folder: Path, seconds: int, seed: int) -> None:
 
 def _search(table: Path, output: Path, trials: int, seed: int) -> Study:
     from archsearch.cli.search_progress import search_progress
-    from archsearch.search.encoding import SpaceDomain
     from archsearch.search.run import run_study
-    from archsearch.search.setup import Request, prepare, start
+    from archsearch.search.setup import Request, domain_of, prepare, start
 
     prepared = prepare(
         Request(
@@ -161,7 +160,7 @@ def _search(table: Path, output: Path, trials: int, seed: int) -> Study:
     )
     study = start(output / STUDY, prepared)
     with search_progress(study) as on_progress:
-        return run_study(study, SpaceDomain(study.space), study.space.decode, prepared.evaluator, on_progress)
+        return run_study(study, domain_of(study), study.space.decode, prepared.evaluator, on_progress)
 
 
 def _conclusion(study: Study, space: Space, page: Path, seconds: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from archsearch.cli.columns import TableText, apportioned, apportioned_macs, csv_text, scaled
+from archsearch.amounts import apportioned, apportioned_macs, scaled
+from archsearch.cli.columns import TableText, csv_text
 from archsearch.latency.profile import By, Profile
 from archsearch.latency.roofline import roofline
 from archsearch.latency.stages import stage_shares

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archsearch.cli.columns import TableText, apportioned, apportioned_macs, scaled
+from archsearch.amounts import apportioned, apportioned_macs, scaled
+from archsearch.cli.columns import TableText
 from archsearch.errors import ArchError, ModelError
 
 if TYPE_CHECKING:

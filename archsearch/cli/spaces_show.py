@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
+from archsearch.amounts import scaled
 from archsearch.arch import UNet, load_preset, preset_names
-from archsearch.cli.columns import TableText, scaled
+from archsearch.cli.columns import TableText
 from archsearch.cost import Conditions, Score, Scorer
 from archsearch.latency.table import LatencyTable
 from archsearch.space import Decision, Space, Statistics

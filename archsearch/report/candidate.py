@@ -7,12 +7,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from archsearch.amounts import apportioned, binary, scaled
 from archsearch.latency.profile import Profile
 from archsearch.latency.roofline import roofline
 from archsearch.latency.stages import stage_shares
 from archsearch.report.figures_stages import StageBars, stage_bars_info
 from archsearch.report.figures_unet import Drawing, drawing_info
-from archsearch.report.numbers import apportioned, binary, change, percent, scaled
+from archsearch.report.numbers import change, percent
 
 EXPENSIVE = 10
 
@@ -197,7 +198,7 @@ def _facts(
 
 def _stages(profile: Profile) -> tuple[tuple[StageRow, ...], StageRow]:
     rows = profile.by("stage")
-    columns = [apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))]
+    columns = [apportioned([row.latency_ms[i] for row in rows], 3, grouped=True) for i in range(len(profile.tables))]
     sums = [sum(row.latency_ms[i] for row in rows) for i in range(len(profile.tables))]
     stages = tuple(
         StageRow(

@@ -1,24 +1,6 @@
-"""Numbers for people.  What is printed in one column adds up to its printed total."""
+"""Shares, changes, moments and shortened texts for people."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from math import floor
-
-from archsearch.search.objectives import binary, scaled
-
-__all__ = ["apportioned", "binary", "change", "percent", "scaled", "shortened", "when"]
-
-
-def apportioned(values: Sequence[float], digits: int) -> list[str]:
-    """Round so that the printed values add up to the rounded total (largest remainders are rounded up)."""
-    scale = 10**digits
-    exact = [value * scale for value in values]
-    low = [floor(value) for value in exact]
-    missing = round(sum(exact)) - sum(low)
-    for i in sorted(range(len(exact)), key=lambda i: exact[i] - low[i], reverse=True)[:missing]:
-        low[i] += 1
-    return [f"{value / scale:,.{digits}f}" for value in low]
 
 
 def percent(share: float) -> str:

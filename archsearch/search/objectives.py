@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
+from archsearch.amounts import binary, scaled
 from archsearch.errors import SearchError, unknown_name
 
 Quantity: TypeAlias = Literal["params", "macs", "memory", "size", "latency", "quality"]
@@ -107,22 +108,6 @@ class Range(NamedTuple):
     low: float
     median: float
     high: float
-
-
-def scaled(value: float) -> str:
-    """``859520964`` -> ``859.521 M``."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if abs(value) >= size:
-            return f"{value / size:.3f} {unit}"
-    return f"{value:.0f}"
-
-
-def binary(value: float) -> str:
-    """``3438083856`` -> ``3.202 GiB``."""
-    for size, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if abs(value) >= size:
-            return f"{value / size:.3f} {unit}"
-    return f"{value:.0f} B"
 
 
 def table_refs(names: Iterable[str], constraints: Iterable[str]) -> tuple[str, ...]:

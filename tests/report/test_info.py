@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from archsearch.amounts import apportioned
 from archsearch.arch import load_preset, walk
 from archsearch.cost import Conditions
 from archsearch.latency.profile import profile
@@ -15,7 +16,7 @@ from archsearch.report.figures_decisions import decisions_figure
 from archsearch.report.figures_front import default_axes, front_figure, front_info, history_figure, history_info
 from archsearch.report.figures_stages import StageBars, network_bars_info, stage_bars_figure, stage_bars_info
 from archsearch.report.figures_unet import BAR, bar_height, drawing_info, drawing_svg
-from archsearch.report.numbers import apportioned, change, percent, shortened, when
+from archsearch.report.numbers import change, percent, shortened, when
 from archsearch.report.palette import CIVIDIS, STEPS, blend, step
 from archsearch.report.study_info import study_info
 from archsearch.search.front import front, knee

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsearch.cli.columns import TableText, apportioned, apportioned_macs, scaled
+from archsearch.amounts import apportioned, apportioned_macs, scaled
+from archsearch.cli.columns import TableText
 
 amounts = st.floats(0, 1e4, allow_nan=False)
 
