@@ -103,7 +103,7 @@ def show_text(described: Described, markdown: bool = False) -> str:
         parts.append(space.description if markdown else "\n".join(wrap(space.description, 110)))
     latent = f"latent {conditions.latent[0]}x{conditions.latent[1]}"
     parts.append(
-        f"{space.size():,} candidates ({_power(space.size())}), {described.operators} distinct operators at {latent}, "
+        f"{space.size():,} candidates{_power(space.size())}, {described.operators} distinct operators at {latent}, "
         f"{conditions.text} text tokens, batch {conditions.batch}, {conditions.passes} "
         f"{'pass' if conditions.passes == 1 else 'passes'}, {conditions.precision}."
     )
@@ -170,7 +170,7 @@ def _value(value: float, unit: str) -> str:
 
 def _power(size: int) -> str:
     digits = len(str(size)) - 1
-    return f"{size / 10**digits:.2f}e{digits}"
+    return f" ({size / 10**digits:.2f}e{digits})" if digits >= 6 else ""
 
 
 def show_json(described: Described) -> dict[str, Any]:
