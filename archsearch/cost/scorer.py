@@ -230,20 +230,27 @@ class _Known:
 
     def _sum(self, arch: Architecture, steps: list[Step]) -> _Run:
         costs = [self._piece(arch, step) for step in steps]
-        joins = steps[0].role == "join"
+        join = costs[0] if steps[0].role == "join" else None
+        params = macs = attention = peak = 0
+        for cost in costs:
+            params += cost.params
+            macs += cost.macs
+            attention += cost.attention_macs
+            if cost is not join and cost.peak > peak:
+                peak = cost.peak
         # Only the first piece can read a tensor that a skip holds; after a join that is the join.
-        peaks = [cost.peak for cost in costs[1:]] if joins else [cost.peak for cost in costs]
-        peaks_held = peaks if joins else [costs[0].peak_held, *peaks[1:]]
+        held = peak if join else max([costs[0].peak_held, *[cost.peak for cost in costs[1:]]])
+        latencies = zip(*[cost.latency_ms for cost in costs], strict=True) if self.tables else ()
         return _Run(
-            sum(cost.params for cost in costs),
-            sum(cost.macs for cost in costs),
-            sum(cost.attention_macs for cost in costs),
-            max(peaks),
-            max(peaks_held),
-            costs[0].peak if joins else 0,
-            costs[0].peak_held if joins else 0,
+            params,
+            macs,
+            attention,
+            peak,
+            held,
+            join.peak if join else 0,
+            join.peak_held if join else 0,
             steps[-1].out_channels,
-            tuple(sum(one) for one in zip(*(cost.latency_ms for cost in costs), strict=True)),
+            tuple([sum(one) for one in latencies]),
         )
 
     def _piece(self, arch: Architecture, step: Step) -> PieceCost:
