@@ -19,15 +19,21 @@ HEAVY = ("torch", "diffusers", "pandas", "scipy", "optuna", "sklearn", "pytorch_
         ["archs", "show", "sd15"],
         ["spaces", "list"],
         ["latency", "list"],
+        ["latency", "predict", "sd15", "--table", "host-xnnpack-fp32"],
+        ["doctor"],
     ],
     ids=" ".join,
 )
 def test_light_commands_import_nothing_heavy(argv: list[str]) -> None:
+    limit_mib = 150 if argv[0] in {"--help", "profile", "compare"} else 1000
     code = (
         "import sys\n"
         "from archsearch.cli.main import main\n"
         f"sys.argv = ['archsearch', *{argv!r}]\n"
         "try:\n    main()\nexcept SystemExit as error:\n    assert not error.code, error.code\n"
+        "import resource\n"
+        "peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        f"assert peak_mib < {limit_mib}, f'{{peak_mib:.0f}} MiB at the peak'\n"
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
