@@ -62,7 +62,7 @@ def train(
     json_: _Json = False,
 ) -> None:
     """Train a supernet of a space with stochastic blocks on procedural captioned shapes."""
-    from archsearch.cli.common import emit, emit_json
+    from archsearch.cli.common import emit, emit_json, note
     from archsearch.quality.config import TrainConfig
     from archsearch.quality.progress import Bar
     from archsearch.space import load_space
@@ -73,8 +73,12 @@ def train(
     loaded = load_space(space)
     from archsearch.quality.train import train as run
 
-    with Bar(f"training {loaded.name}", steps, seconds) as bar:
-        result = run(loaded, config, out, progress=bar)
+    try:
+        with Bar(f"training {loaded.name}", steps, seconds) as bar:
+            result = run(loaded, config, out, progress=bar)
+    except KeyboardInterrupt:
+        note(f"stopped; what was trained is kept in {out}, and the same command continues")
+        raise typer.Exit(130) from None
     rows = result.updates
     if json_:
         data: dict[str, Any] = {
