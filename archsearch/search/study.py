@@ -125,8 +125,9 @@ class Study:
             allowed = f"0 to {len(self.trials) - 1}" if self.trials else "none yet"
             raise SearchError("no such trial", where=str(self.folder), got=number, allowed=allowed)
         trial = self.trials[number]
+        space = self.space
         try:
-            unet = self.space.decode(trial.encoding)
+            unet = space.decode(trial.encoding)
         except ArchsearchError as error:
             raise SearchError(f"the trial's encoding is not one of the space ({error.what})",
                               where=f"{self.folder}#{number}", got=list(trial.encoding)) from error  # fmt: skip
