@@ -17,7 +17,7 @@ from archsearch.errors import unknown_name
 from archsearch.files import KeyPath
 from archsearch.space.decisions import NAME, Decision, choice_text
 from archsearch.space.source import Source
-from archsearch.space.tables import Table, Tables, constant
+from archsearch.space.tables import Table, Tables, Undefined, constant
 
 Env: TypeAlias = Mapping[str, Table]
 _SCALARS = (bool, int, float, str, type(None))
@@ -76,16 +76,23 @@ class Language:
             raise self.source.error("a condition must not be empty", path)
         terms = []
         for name, wanted in items.items():
-            table = self._reference(name, env, (*path, name))
+            table = self.total(self._reference(name, env, (*path, name)), (*path, name))
             allowed = self._allowed(table, name, wanted, (*path, name))
             terms.append(self.tables.combine(lambda value, keys=allowed: _key(value) in keys, [table], where))
         return self.tables.combine(lambda *truths: all(truths), terms, where)
 
     def scalar(self, node: Any, env: Env, path: KeyPath) -> Table:
-        """As :meth:`value`, for scalars only."""
-        table = self.value(node, env, path)
+        """As :meth:`value`, for scalars only, with a case for every choice."""
+        table = self.total(self.value(node, env, path), path)
         if any(isinstance(value, (dict, list)) for value in table.values):
             raise self.source.error("must be a single value", path, "a mapping or a list")
+        return table
+
+    def total(self, table: Table, path: KeyPath) -> Table:
+        """``table``, refused where some choice has no case."""
+        for value in reachable(table):
+            if isinstance(value, Undefined):
+                raise self.source.error(f"no case for this choice (switch at {value.where})", path, value.got)
         return table
 
     def _reference(self, name: str, env: Env, path: KeyPath) -> Table:

@@ -16,7 +16,7 @@ from archsearch.errors import unknown_name
 from archsearch.files import KeyPath
 from archsearch.space.blocks import Part, Parts, read_value
 from archsearch.space.language import Env, Language, reachable
-from archsearch.space.tables import Table, Undefined, constant
+from archsearch.space.tables import Table, constant
 
 SiteRole: TypeAlias = Literal["stem", "down", "downsample", "middle", "up", "upsample", "head"]
 ABSENT = None
@@ -106,7 +106,9 @@ class Skeleton:
         def build(header: dict[str, Any]) -> UNet:
             return read_value(self._source, UNet, {**header, "stages": []}, ("unet",))  # type: ignore[no-any-return]
 
-        return self._defined(self._language.tables.combine(build, [table], self._source.where(("unet",))), ("unet",))
+        return self._language.total(
+            self._language.tables.combine(build, [table], self._source.where(("unet",))), ("unet",)
+        )
 
     def _stage(self, data: Any, i: int) -> tuple[Table, list[Site], list[Site]]:
         path: KeyPath = ("stages", i)
@@ -149,7 +151,7 @@ class Skeleton:
         where = self._source.where(path)
         layer = self._language.tables.combine(_joined, parts, where)
         cases = {i: constant(ABSENT) for i, value in enumerate(present.values) if not value}
-        return self._defined(self._language.tables.switch(present, cases, layer, where), path)
+        return self._language.total(self._language.tables.switch(present, cases, layer, where), path)
 
     def _entry(self, data: Any, env: Env, path: KeyPath) -> Table:
         """One block of a layer: ``name``, or ``{use: name, with: {...}, when: ..., repeat: ...}``."""
@@ -197,7 +199,7 @@ class Skeleton:
         table = self._language.tables.combine(lambda value: read_value(self._source, kind, value, path), [table], where)
         cases = {j: constant(ABSENT) for j, value in enumerate(present.values) if not value}
         table = self._language.tables.switch(present, cases, table, where)
-        return Site(role, i, 0, self._defined(table, path), path)
+        return Site(role, i, 0, self._language.total(table, path), path)
 
     def _both(self, a: Table, b: Table, path: KeyPath) -> Table:
         return self._language.tables.combine(lambda x, y: x and y, [a, b], self._source.where(path))
@@ -211,12 +213,6 @@ class Skeleton:
             if any(reachable(table)):
                 raise self._source.error(f"optional {what} come last: this one can be present without the one before",
                                          (*path, what, i))  # fmt: skip
-
-    def _defined(self, table: Table, path: KeyPath) -> Table:
-        for value in reachable(table):
-            if isinstance(value, Undefined):
-                raise self._source.error(f"no case for this choice (switch at {value.where})", path, value.got)
-        return table
 
 
 def _joined(*entries: Entries) -> Entries:

@@ -75,6 +75,9 @@ class Space:
         Raises:
             SpaceError: a constraint that cannot be met; says which, and the nearest reachable value.
         """
+        for name, number in (("n", n), ("seed", seed)):
+            if number < 0:
+                raise SpaceError("must not be negative", where=name, got=number)
         rng = np.random.default_rng(seed)
         if not constraints:
             return self.paths.encodings(self.paths.sample(n, rng))

@@ -142,12 +142,22 @@ def exactness(space: Space, table: LatencyTable, n: int) -> int:
 
 
 class Peer(NamedTuple):
-    """One counter on the same candidates: seconds each (building the module apart), and MACs that equal ours."""
+    """One counter on the same candidates: seconds each (building the module apart), and how its MACs compare.
+
+    ``same`` equal ours; ``same_without`` equal ours without the attention products, which some counters leave out.
+    """
 
     name: str
     seconds: list[float]
-    same_macs: int
+    same: int
+    same_without: int
     remark: str
+
+    def agreement(self) -> str:
+        n = len(self.seconds)
+        if self.same_without > self.same:
+            return f"{self.same_without} of {n}, without attention products"
+        return f"{self.same} of {n}"
 
 
 def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[float], list[float]]:
@@ -169,6 +179,7 @@ def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[f
         scorer.score(value)
     seconds: dict[str, list[float]] = {name: [] for name in counters}
     same = dict.fromkeys(counters, 0)
+    same_without = dict.fromkeys(counters, 0)
     building, ours = [], []
     for value in values:
         took, score = timed(lambda value=value: scorer.score(value))
@@ -180,7 +191,9 @@ def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[f
             took, macs = timed(lambda counter=counter, inputs=inputs, module=module: counter(module, inputs))
             seconds[name].append(took.cpu)
             same[name] += macs == score.macs
-    return [Peer(name, seconds[name], same[name], counters[name][1]) for name in counters], building, ours
+            same_without[name] += macs == score.macs_without_attention
+    found = [Peer(name, seconds[name], same[name], same_without[name], counters[name][1]) for name in counters]
+    return found, building, ours
 
 
 def torch_counter(module: Any, inputs: dict[str, Any]) -> int:
@@ -294,7 +307,7 @@ def report(arguments: argparse.Namespace) -> str:
             whole = statistics.median([a + b for a, b in zip(peer.seconds, building, strict=True)])
             lines.append(
                 f"| {peer.name} | {spread(peer.seconds).text(2)} | {median / single:,.0f} | {median / batched:,.0f} | "
-                f"{whole / single:,.0f} | {peer.same_macs} of {len(peer.seconds)} | {peer.remark} |"
+                f"{whole / single:,.0f} | {peer.agreement()} | {peer.remark} |"
             )
         lines.append("")
     return "\n".join(lines)

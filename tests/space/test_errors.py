@@ -190,6 +190,35 @@ def test_undefined_choice_of_a_present_block(tmp_path: Path) -> None:
         load(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "up: [residual]",
+            "up: [residual, {use: residual, repeat: $times}]",
+            r"up\[1\]\.repeat: no case for this choice",
+        ),
+        (
+            "up: [residual]",
+            "up: [residual, {use: residual, when: {times: 2}}]",
+            r"when\.times: no case for this choice",
+        ),
+    ],
+)
+def test_undefined_numbers_and_conditions(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = GOOD.replace("unet:\n", "let: {times: {switch: $width, cases: {16: 2}}}\nunet:\n").replace(old, new)
+    with pytest.raises(SpaceError, match=message + r".*got 32"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(-1, 0), (1, -1)])
+def test_negative_numbers_of_samples_and_seeds(tmp_path: Path, n: int, seed: int) -> None:
+    space = load(tmp_path, GOOD)
+    with pytest.raises(SpaceError, match="must not be negative; got -1"):
+        space.sample(n, seed)
+    assert space.sample(0, 0).shape == (0, 3)
+
+
 def test_rules_that_leave_nothing_but_the_defaults_do_work(tmp_path: Path) -> None:
     text = GOOD.replace("forbid: {width: 16, kind: none}", "forbid: [{width: 16}, {kind: none}, {depth: 2}]")
     space = load(tmp_path, text)
