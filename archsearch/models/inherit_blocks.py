@@ -43,6 +43,18 @@ def inherit_part(transfer: Transfer, shared: Shared, target: Part, source: Part)
         transfer.convolution(f"{target.path}conv", f"{source.path}conv", inputs, outputs)
 
 
+def silence_part(transfer: Transfer, part: Part) -> None:
+    """A block without counterpart starts as the identity where its widths allow it."""
+    if isinstance(part.value, ResBlock):
+        if part.inputs == (part.channels,):
+            transfer.silence(f"{part.path}conv2")
+            transfer.silence(f"{part.path}conv2.pointwise")
+    elif isinstance(part.value, Transformer):
+        transfer.silence(f"{part.path}proj_out")
+    elif isinstance(part.value, SpatialAttention):
+        transfer.silence(f"{part.path}to_out.0")
+
+
 def _shortcut(transfer: Transfer, target: Part, source: Part, inputs: Tensor, outputs: Tensor) -> None:
     new, old = f"{target.path}conv_shortcut", f"{source.path}conv_shortcut"
     if f"{new}.weight" not in transfer.target:
@@ -89,10 +101,13 @@ def _transformer(
     numbered = list(enumerate(source.blocks))
     found = align(list(enumerate(target.blocks)), numbered, lambda a, b, first: 1.0)
     for (i, block), counterpart in zip(enumerate(target.blocks), found, strict=True):
-        if counterpart is not None:
+        path = f"{new}transformer_blocks.{i}."
+        if counterpart is None:
+            for layer in ("attn1.to_out.0", "attn2.to_out.0", "ff.net.2"):
+                transfer.silence(f"{path}{layer}")
+        else:
             j, other = counterpart
-            paths = (f"{new}transformer_blocks.{i}.", f"{old}transformer_blocks.{j}.")
-            _transformer_block(transfer, shared, paths, block, other, width)
+            _transformer_block(transfer, shared, (path, f"{old}transformer_blocks.{j}."), block, other, width)
 
 
 def _transformer_block(
@@ -103,7 +118,10 @@ def _transformer_block(
     free = {1: source.first, 2: source.second}
     for number, slot in ((1, target.first), (2, target.second)):
         counterpart = _slot_like(slot, number, free)
-        if slot is None or counterpart is None:
+        if slot is None:
+            continue
+        if counterpart is None:
+            transfer.silence(f"{new}attn{number}.to_out.0")
             continue
         other = free.pop(counterpart)
         transfer.affine(f"{new}norm{number}", f"{old}norm{counterpart}", width)
@@ -113,6 +131,8 @@ def _transformer_block(
     if target.feed_forward is not None and source.feed_forward is not None:
         transfer.affine(f"{new}norm3", f"{old}norm3", width)
         _feed_forward(transfer, (f"{new}ff", f"{old}ff"), target.feed_forward, source.feed_forward, width)
+    elif target.feed_forward is not None:
+        transfer.silence(f"{new}ff.net.2")
 
 
 def _slot_like(slot: values.Slot | None, number: int, free: dict[int, values.Slot | None]) -> int | None:

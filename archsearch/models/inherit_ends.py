@@ -7,7 +7,7 @@ from torch import Tensor
 
 from archsearch.arch import Architecture, Decoder, TextEncoder, UNet
 from archsearch.models import cuts
-from archsearch.models.inherit_blocks import Shared, inherit_part
+from archsearch.models.inherit_blocks import Shared, inherit_part, silence_part
 from archsearch.models.matching import match
 from archsearch.models.paths import located_steps
 from archsearch.models.transfer import Transfer
@@ -28,7 +28,9 @@ def inherit_network(transfer: Transfer, target: Architecture, source: Architectu
         return
     _ends(transfer, target, source, shared.groups)
     for part, counterpart in match(target, source):
-        if counterpart is not None:
+        if counterpart is None:
+            silence_part(transfer, part)
+        else:
             inherit_part(transfer, shared, part, counterpart)
 
 

@@ -13,7 +13,8 @@ class TensorReport:
     """Parameters of one target tensor by where they come from.
 
     ``copied`` were taken as they are, ``sliced`` were cut, averaged or approximated, ``new`` keep their
-    initialisation.  ``how`` is "partly" where some are sliced and some new.
+    initialisation (or are zero, so that a new block starts as the identity).  ``how`` is "partly" where some are
+    sliced and some new.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Inheritance:
 
     @property
     def new(self) -> int:
-        """Parameters that keep their initialisation."""
+        """Parameters that nothing was taken over for."""
         return sum(tensor.new for tensor in self.tensors)
 
     @property

@@ -67,6 +67,13 @@ class Transfer:
         how: How = "copied" if copied else "sliced" if sliced == tensor.numel() else "partly" if sliced else "new"
         self._reports[name] = TensorReport(name, how, copied, sliced, tensor.numel() - covered)
 
+    def silence(self, target: str) -> None:
+        """Zero the layer that a new block adds its output through, so that it starts as the identity."""
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                if f"{target}.{name}" in self.target:
+                    self.target[f"{target}.{name}"].zero_()
+
     def affine(self, target: str, source: str, cut: Tensor) -> None:
         """A norm's weight and bias (where both have one)."""
         for name in ("weight", "bias"):

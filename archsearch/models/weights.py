@@ -24,7 +24,7 @@ def inherit(module: nn.Module, source: Architecture, state: Mapping[str, Tensor]
     Layers match in order (see ``matching``); channels, heads and feed-forwards are sliced, each part of an up block's
     concatenated input and each norm group by itself; keys and values are averaged into shared ones, grouped heads
     into their group's; full convolutions become the nearest separable ones.  What has no counterpart keeps its
-    initialisation.
+    initialisation, except that the last layer of a new block is zero: it starts as the identity where it can.
 
     Args:
         module: what ``build`` returned; its weights are overwritten in place.

@@ -52,13 +52,13 @@ def test_presets_compute_what_diffusers_computes(name: str) -> None:
     assert_same_output(reduced(unet), (8, 8))
 
 
-@examples(25)
+@examples(15)
 @given(unet_configs(), st.sampled_from([(8, 8), (5, 7), (12, 4)]))
 def test_random_configs_compute_what_diffusers_computes(config: dict[str, Any], latent: tuple[int, int]) -> None:
     assert_same_output(config, latent)
 
 
-@examples(20)
+@examples(12)
 @given(dreamlite_configs(), st.sampled_from([(8, 8), (5, 7)]))
 def test_random_dreamlites_compute_what_diffusers_computes(config: dict[str, Any], latent: tuple[int, int]) -> None:
     assert_same_output(config, latent)

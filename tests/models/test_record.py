@@ -41,7 +41,7 @@ def check_invariant(arch: Architecture, conditions: Conditions) -> None:
     assert flops.get_total_flops() == 2 * counted.macs
 
 
-@examples(30)
+@examples(20)
 @given(strategies.unets(), strategies.conditions())
 def test_unets_run_what_is_counted(arch: Architecture, conditions: Conditions) -> None:
     check_invariant(arch, conditions)

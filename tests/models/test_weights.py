@@ -12,7 +12,16 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from archsearch.arch import Architecture, ResBlock, Separable, Transformer, TransformerBlock, UNet, load_preset
+from archsearch.arch import (
+    Architecture,
+    ResBlock,
+    Separable,
+    SpatialAttention,
+    Transformer,
+    TransformerBlock,
+    UNet,
+    load_preset,
+)
 from archsearch.cost import Conditions
 from archsearch.errors import ArchsearchError, ModelError
 from archsearch.models import build, cuts, example_inputs
@@ -80,7 +89,8 @@ def assert_report_is_true(target: nn.Module, before: dict[str, Tensor], report: 
     for tensor in report.tensors:
         changed = int((after[tensor.name] != before[tensor.name]).sum())
         assert tensor.copied + tensor.sliced + tensor.new == after[tensor.name].numel()
-        assert changed <= tensor.copied + tensor.sliced
+        silent = tensor.how == "new" and not after[tensor.name].any()
+        assert silent or changed <= tensor.copied + tensor.sliced
         assert tensor.how == (
             "copied" if tensor.copied else "new" if not tensor.sliced else "partly" if tensor.new else "sliced"
         )
@@ -88,7 +98,7 @@ def assert_report_is_true(target: nn.Module, before: dict[str, Tensor], report: 
     assert all(bool(p.isfinite().all()) for p in target.parameters())
 
 
-@examples(25)
+@examples(12)
 @given(strategies.unets(), strategies.unets())
 def test_any_unet_inherits_from_any_other(unet: UNet, source: UNet) -> None:
     target = seeded(unet, 1)
@@ -253,6 +263,14 @@ def test_a_removed_residual_block_leaves_its_shortcut() -> None:
     assert torch.equal(target.state_dict()[name.format("shortcuts")], state[name.format("resnets")])
 
 
+def test_new_blocks_start_as_the_identity() -> None:
+    small = feed_forward(None)(reductions.transformer_blocks(lambda b: replace(b, first=None))(tiny_unet()))
+    small = replace(small, middle=small.middle[:1])
+    source = seeded(small)
+    deep = replace(tiny_unet(), middle=(ResBlock(channels=24), transformer(24, depth=2), ResBlock(channels=24)))
+    assert_same_function(replace(deep, middle=(*deep.middle, SpatialAttention(heads=2))), source)
+
+
 def test_a_repeated_block_starts_as_a_copy() -> None:
     unet = tiny_unet()
     attention = transformer(24)
@@ -391,12 +409,12 @@ def trained() -> Any:
     unet = replace(unet, stages=(unet.stages[0], replace(coarse, down=coarse.down * 2, up=(*coarse.up, coarse.up[1]))))
     module = seeded(unet)
     untrained = validation_loss(module)
-    reductions.train(module, 80)
-    assert validation_loss(module) < 0.5 * untrained
+    reductions.train(module, 60)
+    assert validation_loss(module) < 0.6 * untrained
     return module
 
 
-@settings(parent=examples(15), derandomize=True)
+@settings(parent=examples(12), derandomize=True)
 @given(change=reductions.random_reductions())
 def test_inherited_weights_start_lower_than_random_ones(trained: Any, change: reductions.Reduce) -> None:
     reduced = change(trained.arch)
