@@ -64,7 +64,7 @@ def _data(name: Literal["search_spaces", "latency_tables"], purpose: str) -> Fin
     except ArchsearchError:
         return Finding(name, "missing", "", purpose, "reinstall archsearch: its data files are missing")
     count = len(list(folder.rglob("*.yaml")))
-    return Finding(name, "ok", f"{count} files", purpose)
+    return Finding(name, "ok", f"{count} {'file' if count == 1 else 'files'}", purpose)
 
 
 def doctor(

@@ -217,7 +217,7 @@ def predict(
         return
     size = "x".join(map(str, conditions.latent))
     emit(
-        f"{profile.name}: {found.total_ms:.4g} ms ({found.low_ms:.4g} to {found.high_ms:.4g}), latent {size}, "
+        f"{profile.name}: {_ms(found.total_ms)} ms ({_ms(found.low_ms)} to {_ms(found.high_ms)}), latent {size}, "
         f"text {conditions.text}, batch {conditions.batch}, guidance passes {conditions.passes}\n"
         f"{basis(loaded, found.provenance, found.measured_share)}; {len(found.missing)} operators are modelled\n"
         "sum of operators, not calibrated on whole models; the interval sums the operators' p10 to p90 and error bands"
@@ -375,3 +375,8 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _ms(value: float) -> str:
+    """Four digits that count: ``14,490``, ``7.444``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

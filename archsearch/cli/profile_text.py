@@ -87,7 +87,8 @@ def stages_table(profile: Profile) -> TableText:
         ]
     rows = tuple(zip(*columns, strict=True))
     numeric = frozenset(i for i, name in enumerate(header) if i > 1 and name)
-    return TableText(tuple(header), rows, None, numeric, "parameters and latency per stage (as SnapFusion's figure 2)")
+    what = "parameters, MACs and latency" if profile.tables else "parameters and MACs"
+    return TableText(tuple(header), rows, None, numeric, f"{what} per stage (as SnapFusion's figure 2)")
 
 
 def _bars(values: list[float], width: int = 14) -> list[str]:
