@@ -24,6 +24,7 @@ from archsearch.errors import ArchError, unknown_name
 from archsearch.files import Document, load_yaml
 from archsearch.resources import data_folder
 
+OWN_CLASSES = ("UNetModel", "DecoderModel", "TextEncoderModel")  # of archsearch.models, as save_pretrained names them
 PRESET_SCHEMA = "archsearch.preset/1"
 _FORMS = ("diffusers", "unet", "decoder", "text_encoder")
 _KEYS = ("schema", "name", "title", "latent", "exact", "notes", "published", "blocks", *_FORMS)
@@ -105,6 +106,8 @@ def _from_config(config: dict[str, Any], document: Document, root: tuple[str, ..
     def where(path: Any) -> str:
         return document.where((*root, *path))
 
+    if config.get("_class_name") in OWN_CLASSES:
+        return from_dict(config.get("architecture"), lambda path: where(("architecture", *path)))
     if config.get("_class_name") == DECODER_CLASS:
         return decoder_from_diffusers(config, where)
     if config.get("model_type") in TEXT_MODELS:

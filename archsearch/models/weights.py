@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from archsearch.arch import Architecture, Decoder, TextEncoder, UNet, from_dict, resolve
+from archsearch.arch import Architecture, Decoder, TextEncoder, UNet, resolve
 from archsearch.errors import ModelError
 from archsearch.models.report import Inheritance
 
@@ -87,7 +87,7 @@ def read_weights(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    arch = _read_architecture(folder)
+    arch = resolve(str(folder)).architecture
     state: dict[str, Tensor] = {}
     for path in _weight_paths(folder):
         try:
@@ -95,16 +95,6 @@ def read_weights(folder: Path) -> tuple[Architecture, dict[str, Tensor]]:
         except (OSError, SafetensorError) as error:
             raise ModelError("not a readable safetensors file", where=str(path), got=str(error)) from error
     return arch, normalised(state)
-
-
-def _read_architecture(folder: Path) -> Architecture:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = None  # resolve() says what is wrong
-    if isinstance(config, dict) and "architecture" in config:
-        return from_dict(config["architecture"], f"{folder / 'config.json'}: architecture")
-    return resolve(str(folder)).architecture
 
 
 def _weight_paths(folder: Path) -> list[Path]:

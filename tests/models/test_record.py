@@ -48,7 +48,7 @@ def test_unets_run_what_is_counted(arch: Architecture, conditions: Conditions) -
 
 
 @pytest.mark.slow
-@examples(500)
+@examples(200)
 @given(strategies.unets(), strategies.conditions())
 def test_many_unets_run_what_is_counted(arch: Architecture, conditions: Conditions) -> None:
     check_invariant(arch, conditions)

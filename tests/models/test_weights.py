@@ -21,9 +21,10 @@ from archsearch.arch import (
     TransformerBlock,
     UNet,
     load_preset,
+    resolve,
 )
 from archsearch.cost import Conditions
-from archsearch.errors import ArchsearchError, ModelError
+from archsearch.errors import ArchError, ArchsearchError, ModelError
 from archsearch.models import build, cuts, example_inputs
 from archsearch.models.matching import match
 from archsearch.models.weights import inherit, load_diffusers, normalised, read_weights
@@ -353,6 +354,17 @@ def test_our_own_folders_and_shards_are_read(tmp_path: Path) -> None:
     arch, state = read_weights(tmp_path)
     assert arch == tiny_unet()
     assert all(torch.equal(state[name], p) for name, p in module.named_parameters())
+
+
+def test_a_saved_model_is_an_architecture_to_every_command(tmp_path: Path) -> None:
+    for arch in (tiny_unet(), load_preset("mobilediffusion-decoder-lite").architecture):
+        build(arch, device="meta").save_config(tmp_path)
+        assert resolve(str(tmp_path)).architecture == arch
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["architecture"]["norm_groups"] = -1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArchError, match=r"architecture\.norm_groups"):
+        resolve(str(tmp_path))
 
 
 def test_folders_without_readable_weights_are_refused(tmp_path: Path) -> None:
