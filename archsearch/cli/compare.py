@@ -53,12 +53,15 @@ def compare(
 ) -> None:
     """Put networks side by side under the same conditions."""
     from archsearch.cli.common import emit, emit_json, note
+    from archsearch.cli.resolve import resolve_arch
 
     if len(archs) < 2:
         raise ArchsearchError(
             "compare needs two or more architectures", got=", ".join(archs), next_step="for one: archsearch profile"
         )
-    conditions = (latent or "64x64", 77 if text is None else text, batch, passes, precision)
+    first = resolve_arch(archs[0])  # its conditions hold for all where the options say nothing
+    size = latent or f"{first.latent[0]}x{first.latent[1]}"
+    conditions = (size, first.text if text is None else text, batch, passes, precision)
     profiles = [make_profile(arch, tuple(table or ()), *conditions) for arch in archs]
     shown = chosen_format(json_, format_, output)
     if shown is Format.json:

@@ -109,3 +109,14 @@ def test_wrong_use_is_one_line(argv: list[str], words: list[str]) -> None:
     line = assert_one_line_error(run_cli(*argv))
     for word in words:
         assert word in line
+
+
+def test_trials_are_compared_under_the_conditions_of_their_search(tmp_path: Path) -> None:
+    study = str(tmp_path / "s")
+    assert run_cli("search", "run", "demo", "--study", study, "--trials", "2", "--objective", "macs").returncode == 0
+    text = run_cli("compare", f"{study}#0", f"{study}#1").stdout
+    assert text.startswith("latent 32x32, text 16 tokens")
+    assert "latent 32x32, 16 tokens" in run_cli("archs", "diff", f"{study}#0", f"{study}#1").stdout
+    profile = json.loads(run_cli("profile", f"{study}#1", "--json").stdout)
+    compared = json.loads(run_cli("compare", f"{study}#0", f"{study}#1", "--json").stdout)
+    assert compared["profiles"][1]["totals"] == profile["totals"]
