@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -16,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 app.command(name="demo", epilog=demo.EPILOG)(demo.demo)
@@ -29,6 +30,23 @@ app.add_typer(latency.app, name="latency")
 app.add_typer(quality.app, name="quality")
 app.add_typer(search.app, name="search")
 app.command(name="report", epilog=report.EPILOG)(report.report)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from archsearch import __version__
+
+        typer.echo(f"archsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find and explain efficient text-to-image UNets for phones."""
 
 
 def main() -> None:

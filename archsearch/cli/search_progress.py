@@ -36,7 +36,7 @@ def search_progress(study: Study) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("", total=study.config.trials, completed=len(study.trials), front="-", volume="-")
 
         def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.trials, front=progress.front_size, volume=f"{progress.hypervolume:.4f}")
+            bar.update(task, completed=progress.trials, front=progress.front_size, volume=volume_text(progress))
 
         yield show
 
@@ -47,11 +47,16 @@ def _lines(progress: Progress) -> None:
         sys.stderr.write(progress_line(progress) + "\n")
 
 
+def volume_text(progress: Progress) -> str:
+    """The hypervolume, once the first population has set its scale."""
+    return f"{progress.hypervolume:.4f}" if progress.hypervolume else "-"
+
+
 def progress_line(progress: Progress) -> str:
     """One line of progress."""
     text = (
         f"trial {progress.trials}/{progress.budget}, {progress.distinct} distinct, front {progress.front_size}, "
-        f"hypervolume {progress.hypervolume:.4f}"
+        f"hypervolume {volume_text(progress)}"
     )
     left = progress.seconds_left
     if left is not None and left >= 1:
