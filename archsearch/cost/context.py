@@ -21,6 +21,10 @@ class Context(NamedTuple):
     norm_groups: int
     scale_shift: bool
 
+    def timeless(self) -> Context:
+        """What blocks other than residual ones, joins and samplers depend on: everything but the time embedding."""
+        return self._replace(time_width=0, activation="silu", scale_shift=False)
+
     def side(self, level: int) -> tuple[int, int]:
         """Height and width after ``level`` halvings (rounded up), or doublings where negative."""
         if level <= 0:

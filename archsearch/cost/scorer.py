@@ -56,18 +56,31 @@ class PieceCost(NamedTuple):
     latency_ms: tuple[float, ...]
 
 
-def piece_cost(trace: Trace, conditions: Conditions, tables: Sequence[OpLatency] = ()) -> PieceCost:
-    """The cost of a lowered piece (of one pass)."""
-    unfused = conditions.attention == "unfused"
-    ops = [traced.op for traced in trace.ops]
-    return PieceCost(
-        sum(op.params for op in ops),
-        sum(op.macs for op in ops),
-        sum(op.attention_macs for op in ops),
-        trace.peak(held=False, workspace=unfused),
-        trace.peak(held=True, workspace=unfused),
-        tuple(sum(table.op_latency_ms(op) for op in ops) for table in tables),
-    )
+class Prices:
+    """Prices pieces; an operator is looked up in the tables once."""
+
+    def __init__(self, conditions: Conditions, tables: Sequence[OpLatency] = ()) -> None:
+        self._unfused = conditions.attention == "unfused"
+        self.tables = tuple(tables)
+        self._known: dict[Op, tuple[int, int, int, tuple[float, ...]]] = {}
+
+    def piece(self, trace: Trace) -> PieceCost:
+        """The cost of a lowered piece (of one pass)."""
+        params = macs = attention = 0
+        latency_ms = [0.0] * len(self.tables)
+        for traced in trace.ops:
+            price = self._known.get(traced.op) or self._price(traced.op)
+            params += price[0]
+            macs += price[1]
+            attention += price[2]
+            for i, one in enumerate(price[3]):
+                latency_ms[i] += one
+        return PieceCost(params, macs, attention, *trace.peaks(workspace=self._unfused), tuple(latency_ms))
+
+    def _price(self, op: Op) -> tuple[int, int, int, tuple[float, ...]]:
+        found = (op.params, op.macs, op.attention_macs, tuple([table.op_latency_ms(op) for table in self.tables]))
+        self._known[op] = found
+        return found
 
 
 KEEP, JOIN, PUSH, PUSH_COARSER = range(4)
@@ -93,6 +106,8 @@ class Scorer:
     def __init__(self, conditions: Conditions | None = None, tables: Sequence[OpLatency] = ()) -> None:
         self.conditions = conditions or Conditions()
         self.tables = tuple(tables)
+        self._prices = Prices(self.conditions, self.tables)
+        self._pieces: dict[Hashable, PieceCost] = {}
         self._known: dict[Context, _Known] = {}
 
     def score(self, arch: Architecture) -> Score:
@@ -105,9 +120,10 @@ class Scorer:
         ctx = context_of(arch, self.conditions)
         known = self._known.get(ctx)
         if known is None or known.full:
-            if sum(map(len, self._known.values())) > MAX_REMEMBERED:
+            if len(self._pieces) + sum(map(len, self._known.values())) > MAX_REMEMBERED:
                 self._known.clear()
-            known = self._known[ctx] = _Known(ctx, self.conditions, self.tables)
+                self._pieces.clear()
+            known = self._known[ctx] = _Known(ctx, self.conditions, self._prices, self._pieces)
         return known.unet(arch) if isinstance(arch, UNet) else known.other(arch)
 
 
@@ -118,20 +134,22 @@ class _Known:
     a known piece is one that passed, and a network of known pieces needs no more than its layers counted.
     """
 
-    def __init__(self, ctx: Context, conditions: Conditions, tables: tuple[OpLatency, ...]) -> None:
+    def __init__(self, ctx: Context, conditions: Conditions, prices: Prices, pieces: dict[Hashable, PieceCost]) -> None:
         self.ctx = ctx
         self.conditions = conditions
-        self.tables = tables
+        self._prices = prices
+        self._pieces = pieces  # shared by all contexts
+        self._timeless = ctx.timeless()
+        self._walked: Architecture | None = None
         self._runs: dict[Hashable, _Run] = {}
-        self._pieces: dict[Hashable, PieceCost] = {}
 
     def __len__(self) -> int:
-        return len(self._runs) + len(self._pieces)
+        return len(self._runs)
 
     @property
     def full(self) -> bool:
         """Whether to forget it all: an endless stream of strange networks must not fill the memory."""
-        return len(self) > MAX_REMEMBERED
+        return len(self._runs) + len(self._pieces) > MAX_REMEMBERED
 
     def unet(self, unet: UNet) -> Score:
         """Follow a UNet layer by layer, as ``walk`` does step by step."""
@@ -208,7 +226,7 @@ class _Known:
         params = sum([run.params for run in runs])
         macs = sum([run.macs for run in runs])
         attention = sum([run.attention_macs for run in runs])
-        latencies = zip(*[run.latency_ms for run in runs], strict=True) if self.tables else ()
+        latencies = zip(*[run.latency_ms for run in runs], strict=True) if self._prices.tables else ()
         return Score(
             params,
             macs * passes,
@@ -225,7 +243,7 @@ class _Known:
         return run
 
     def _refuse(self, arch: Architecture) -> NoReturn:
-        _walk_through(arch)
+        self._walk(arch)
         raise AssertionError("the walk accepts what the scorer does not")
 
     def _sum(self, arch: Architecture, steps: list[Step]) -> _Run:
@@ -240,7 +258,7 @@ class _Known:
                 peak = cost.peak
         # Only the first piece can read a tensor that a skip holds; after a join that is the join.
         held = peak if join else max([costs[0].peak_held, *[cost.peak for cost in costs[1:]]])
-        latencies = zip(*[cost.latency_ms for cost in costs], strict=True) if self.tables else ()
+        latencies = zip(*[cost.latency_ms for cost in costs], strict=True) if self._prices.tables else ()
         return _Run(
             params,
             macs,
@@ -256,28 +274,28 @@ class _Known:
     def _piece(self, arch: Architecture, step: Step) -> PieceCost:
         if step.role not in ("block", "join", "downsample", "upsample"):
             # Ends depend on more than their widths; they are remembered with their run or not at all.
-            _walk_through(arch)
-            return piece_cost(lower_step(arch, self.ctx, step), self.conditions, self.tables)
+            self._walk(arch)
+            return self._prices.piece(lower_step(arch, self.ctx, step))
         value = block_key(cast(Block, step.value)) if step.role == "block" else step.value
-        key = (step.role, value, *step[3:])
+        key = (self.ctx if isinstance(step.value, ResBlock) else self._timeless, step.role, value, *step[3:])
         cost = self._pieces.get(key)
         if cost is None:
-            _walk_through(arch)
-            trace = lower_step(arch, self.ctx, step)
-            cost = self._pieces[key] = piece_cost(trace, self.conditions, self.tables)
+            self._walk(arch)
+            cost = self._pieces[key] = self._prices.piece(lower_step(arch, self.ctx, step))
         return cost
+
+    def _walk(self, arch: Architecture) -> None:
+        """Raise what is wrong with a network, with its key path; once for each network."""
+        if self._walked is not arch:
+            for _ in walk(arch):
+                pass
+            self._walked = arch
 
 
 def _steps(value: Layer | Downsample | Upsample, channels: int, level: int, skip_channels: int = 0) -> list[Step]:
     if isinstance(value, tuple):
         return layer_steps(value, channels, skip_channels, level)
     return sampler_steps(value, channels, level)
-
-
-def _walk_through(arch: Architecture) -> None:
-    """Raise what is wrong with a network, with its key path."""
-    for _ in walk(arch):
-        pass
 
 
 def _well_formed(stages: tuple[Stage, ...]) -> bool:

@@ -38,22 +38,34 @@ class Trace:
                 until its last use.
             workspace: attention scores are materialised.
         """
+        return self.peaks(workspace=workspace)[held]
+
+    def peaks(self, *, workspace: bool) -> tuple[int, int]:
+        """:meth:`peak` of an input that is not held, and of one that is."""
         last_use: dict[int, int] = {}
         for i, traced in enumerate(self.ops):
             for tensor in traced.reads:
                 last_use[tensor] = i
         last_use[self.output] = len(self.ops)
-        uncounted = self.outside | ({INPUT} if held else frozenset())
-        size = [0 if i in uncounted else prod(shape) for i, shape in enumerate(self.shapes)]
-        live = size[INPUT]
-        peak = live
+        shapes = self.shapes
+        given = prod(shapes[INPUT])  # until its last use
+        sizes: dict[int, int] = {}  # of the tensors that are written here
+        live = peak_held = 0
+        peak = given
         for i, traced in enumerate(self.ops):
-            live += size[traced.writes]
-            peak = max(peak, live + (traced.op.workspace if workspace else 0))
-            for tensor in {*traced.reads, traced.writes}:
+            written = traced.writes
+            sizes[written] = size = prod(shapes[written])
+            live += size
+            here = live + (traced.op.workspace if workspace else 0)
+            peak_held = max(peak_held, here)
+            peak = max(peak, here + given)
+            for tensor in {*traced.reads, written}:
                 if last_use.get(tensor, i) == i:
-                    live -= size[tensor]
-        return peak
+                    if tensor == INPUT:
+                        given = 0
+                    else:
+                        live -= sizes.get(tensor, 0)
+        return peak, peak_held
 
 
 @lru_cache(maxsize=65536)
@@ -109,5 +121,8 @@ class Tracer:
     def finish(self, output: int) -> Trace:
         """The trace, with views replaced by the tensors they look into."""
         views = self._views
-        ops = tuple(t._replace(reads=tuple(dict.fromkeys(views.get(r, r) for r in t.reads))) for t in self.ops)
+        ops = tuple(
+            TracedOp(op, name, tuple(dict.fromkeys([views.get(tensor, tensor) for tensor in reads])), writes)
+            for op, name, reads, writes in self.ops
+        )
         return Trace(ops, tuple(self.shapes), frozenset(self._outside), views.get(output, output))

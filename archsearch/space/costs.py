@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from archsearch.arch.values import Downsample, UNet, Upsample
+from archsearch.arch.values import Downsample, ResBlock, UNet, Upsample
 from archsearch.arch.walk import Step as WalkStep
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.context import context_of
@@ -22,7 +22,7 @@ from archsearch.cost.count import held_elements
 from archsearch.cost.lowering import lower_step
 from archsearch.cost.op import Op
 from archsearch.cost.runs import head_steps, layer_steps, sampler_steps, stem_steps
-from archsearch.cost.scorer import OpLatency, PieceCost, piece_cost
+from archsearch.cost.scorer import OpLatency, PieceCost, Prices
 from archsearch.errors import SpaceError
 from archsearch.space.chain import Chain, Ints, Step
 from archsearch.space.machine import Emission, Local, Machine
@@ -70,7 +70,10 @@ class _Pricing:
         self.chain = chain
         self.conditions = conditions
         self.tables = tables
+        self.prices = Prices(conditions, tables)
         self.contexts = [context_of(header, conditions) for header in chain.headers]
+        timeless = [ctx.timeless() for ctx in self.contexts]
+        self.shared = [timeless.index(ctx) for ctx in timeless]
         self.held = [held_elements(h, ctx) for h, ctx in zip(chain.headers, self.contexts, strict=True)]
         self._known: dict[tuple[object, ...], PieceCost] = {}
 
@@ -118,12 +121,14 @@ class _Pricing:
         return [params, macs, attention, joining, working, *latency_ms]
 
     def _price(self, walked: WalkStep, header: int) -> PieceCost:
+        if walked.role in ("block", "join", "downsample", "upsample") and not isinstance(walked.value, ResBlock):
+            header = self.shared[header]
         # Values of a chain live as long as it does, so their identity is a key.
         key = (walked.role, id(walked.value), walked.in_channels, walked.skip_channels, walked.level, header)
         cost = self._known.get(key)
         if cost is None:
             trace = lower_step(self.chain.headers[header], self.contexts[header], walked)
-            cost = self._known[key] = piece_cost(trace, self.conditions, self.tables)
+            cost = self._known[key] = self.prices.piece(trace)
         return cost
 
     def _skips(self, machine: Machine) -> tuple[int, int]:
