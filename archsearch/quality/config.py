@@ -35,7 +35,8 @@ class TrainConfig:
     recorded, and a run is the same for the same steps however they were cut.  ``drop_residual`` and
     ``drop_transformer`` are the probabilities with which a block of the sampled network is left out of a step
     (SnapFusion's robust training, section 3.1); ``share_largest`` and ``share_smallest`` of the steps train the
-    extremes of the space, all others a network drawn uniformly.
+    extremes of the space, all others a network drawn uniformly.  The share of the largest falls to that from one over
+    the first ``warmup_steps``: rarely sampled paths then start on features that exist.
     """
 
     steps: int | None = None
@@ -50,6 +51,7 @@ class TrainConfig:
     guidance_dropout: float = 0.1
     schedule: Literal["cosine", "scaled_linear"] = "cosine"
     weighting: Literal["image", "velocity"] = "image"
+    warmup_steps: int = 200
     share_largest: float = 0.1
     share_smallest: float = 0.1
     drop_residual: float = 0.05
@@ -64,6 +66,7 @@ class TrainConfig:
             ("seconds", 0.001, 1e9, False),
             ("batch", 1, 65536, True),
             ("threads", 1, 1024, True),
+            ("warmup_steps", 0, 10**9, True),
             ("learning_rate", 0, 10, False),
             ("weight_decay", 0, 10, False),
             ("clip_norm", 0, 1e9, False),

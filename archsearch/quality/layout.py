@@ -2,8 +2,8 @@
 
 A dimension is a tuple of segments: one width, or several that are sliced apart (the two inputs after a join, the two
 halves of a gated feed-forward, the heads of an attention).  A narrower tensor takes the first entries of each segment
-of the widest one.  Alternatives that are not slices of each other (full or separable convolutions, shared or separate
-keys and values, activations) carry different shared names: each is a path of its own.
+of the widest one.  Alternatives that are not slices of each other (full or separable convolutions, activations, kinds
+of scores) carry different shared names: each is a path of its own.
 """
 
 from __future__ import annotations
@@ -175,7 +175,8 @@ def _attention(header: UNet, local: str, path: str, slot: Attention, width: Segm
     kv = (slot.head_dim,) * (slot.kv_heads or slot.heads)
     source = width if slot.to == "self" or header.text_width is None else (header.text_width,)
     yield from _linear(f"{local}.to_q", f"{path}/to_q", heads, width, bias=False)
-    yield from _linear(f"{local}.to_k", f"{path}/{'to_kv' if slot.shared_kv else 'to_k'}", kv, source, bias=False)
+    # Keys and values in one take the values' weights: what the stream expects stays, attention has to adapt.
+    yield from _linear(f"{local}.to_k", f"{path}/{'to_v' if slot.shared_kv else 'to_k'}", kv, source, bias=False)
     if not slot.shared_kv:
         yield from _linear(f"{local}.to_v", f"{path}/to_v", kv, source, bias=False)
     yield from _linear(f"{local}.to_out.0", f"{path}/to_out", width, heads)

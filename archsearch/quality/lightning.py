@@ -50,8 +50,3 @@ class SupernetModule(pl.LightningModule):
             self._saved = time.monotonic()
         if trainee.finished or self._stop.requested:
             self.trainer.should_stop = True
-
-
-def make_module(trainee: Trainee, stop: Stop, save: Callable[[], None], progress: Progress | None) -> SupernetModule:
-    """The module."""
-    return SupernetModule(trainee, stop, save, progress)

@@ -32,8 +32,9 @@ class NetworkSampler:
         def chance(name: str) -> float:
             return hash64(f"network/{config.seed}/{step}/{name}") / 2.0**64
 
+        warm = max(0.0, 1 - step / config.warmup_steps) if config.warmup_steps else 0.0
         which = chance("which")
-        if which < config.share_largest:
+        if chance("warm") < warm or which < config.share_largest:
             unet = self.largest
         elif which < config.share_largest + config.share_smallest:
             unet = self.smallest

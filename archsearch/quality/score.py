@@ -20,6 +20,7 @@ from archsearch.arch.identity import arch_id
 from archsearch.arch.values import UNet
 from archsearch.errors import QualityError, unknown_name
 from archsearch.quality.config import RESULT, SCORES, WEIGHTS, read_json, read_run
+from archsearch.quality.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from archsearch.arch.values import Architecture
@@ -161,9 +162,8 @@ class Scorer:
 
         from archsearch.quality.train import threads_of_torch
 
+        self._load()
         with threads_of_torch(self._threads), torch.inference_mode():
-            self._load()
-            self._supernet.plan(arch)
             result: list[float] = []
             for batch in self._set:
                 prediction = self._supernet(batch.noisy, batch.timestep, batch.text, arch)
@@ -174,17 +174,21 @@ class Scorer:
         """Build the supernet and the validation set, once."""
         if self._supernet is not None:
             return
-        from archsearch.quality.diffusion import Batches, alphas_cumprod, check_inputs
-        from archsearch.quality.shapes import ShapesData
-        from archsearch.quality.supernet import Supernet
+        import torch
+
+        with quiet_libraries():
+            from archsearch.quality.diffusion import Batches, alphas_cumprod, check_inputs
+            from archsearch.quality.shapes import ShapesData
+            from archsearch.quality.supernet import Supernet
 
         space = self.space
         supernet = Supernet(space)
         expected = {name: tuple(weight.shape) for name, weight in supernet.weights.items()}
         if {name: tuple(weight.shape) for name, weight in self._weights.items()} != expected:
             raise QualityError("the weights are not those of this space", where=str(self.folder / WEIGHTS))
-        for name, weight in supernet.weights.items():
-            weight.copy_(self._weights[name])
+        with torch.no_grad():
+            for name, weight in supernet.weights.items():
+                weight.copy_(self._weights[name])
         supernet.eval().requires_grad_(False)
         size = check_inputs(space.chain.headers[0], space.conditions.latent)
         config = self.run.config

@@ -7,7 +7,6 @@ is, so a run that was killed and continued equals one that was not.
 from __future__ import annotations
 
 import signal
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from archsearch.quality.config import RESULT, SCHEMA, STATE, UPDATES, WEIGHTS, Run, TrainConfig, open_run
+from archsearch.quality.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from archsearch.quality.progress import Progress
@@ -59,7 +59,8 @@ def train(space: Space, config: TrainConfig, run_dir: Path | str, *, progress: P
         KeyboardInterrupt: training was interrupted; the state was saved.
     """
     folder = Path(run_dir)
-    from archsearch.quality.trainer import Trainee  # checks the space before anything is written
+    with quiet_libraries():
+        from archsearch.quality.trainer import Trainee  # checks the space before anything is written
 
     with threads_of_torch(config.threads):
         trainee = Trainee(space, config)
@@ -72,14 +73,13 @@ def train(space: Space, config: TrainConfig, run_dir: Path | str, *, progress: P
 
 
 def _fit(trainee: Trainee, folder: Path, run: Run, progress: Progress | None) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the import alone warns about optional packages
+    with quiet_libraries():
         import pytorch_lightning as pl
 
-        from archsearch.quality.lightning import make_module
+        from archsearch.quality.lightning import SupernetModule
 
-        with _quiet_lightning(), _stop_on_signal() as stop:
-            module = make_module(trainee, stop, lambda: trainee.save(folder / STATE, run.space_hash), progress)
+        with _stop_on_signal() as stop:
+            module = SupernetModule(trainee, stop, lambda: trainee.save(folder / STATE, run.space_hash), progress)
             trainer = pl.Trainer(
                 accelerator="cpu",
                 devices=1,
@@ -179,22 +179,6 @@ def threads_of_torch(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning tells about devices, its own tips and ends of training; none of it is news to our users."""
-    import logging
-
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
-    before = [(logger, logger.level) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in before:
-            logger.setLevel(level)
 
 
 __all__ = ["Training", "threads_of_torch", "train"]

@@ -23,8 +23,8 @@ def places(unet: UNet) -> list[str]:
 
 
 def config(**changes: float) -> TrainConfig:
-    still = {"share_largest": 0.0, "share_smallest": 0.0, "drop_residual": 0.0, "drop_transformer": 0.0}
-    return TrainConfig(**{"steps": 1, **still, **changes})
+    still = dict.fromkeys(("share_largest", "share_smallest", "drop_residual", "drop_transformer"), 0.0)
+    return TrainConfig(**{"steps": 1, "warmup_steps": 0, **still, **changes})
 
 
 def test_extremes_are_those_of_the_whole_space(tiny):
@@ -60,6 +60,14 @@ def test_extremes_take_their_shares(tiny):
     found = [sampler.network(step) for step in range(600)]
     assert 0.24 < sum(unet == sampler.largest for unet in found) / 600 < 0.36
     assert 0.15 < sum(unet == sampler.smallest for unet in found) / 600 < 0.26
+
+
+def test_the_largest_fades_over_the_warmup(tiny):
+    sampler = NetworkSampler(tiny, config(warmup_steps=1000))
+    found = [sampler.network(step) == sampler.largest for step in range(1500)]
+    assert sum(found[:100]) > 85
+    assert 30 < sum(found[450:550]) < 70
+    assert sum(found[1000:]) < 25
 
 
 def test_every_block_is_dropped_at_its_rate(tiny):

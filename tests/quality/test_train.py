@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,3 +290,39 @@ def test_spaces_that_the_data_do_not_fit_are_refused(tmp_path, old, new, message
     with pytest.raises(QualityError, match=message):
         train(space, CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from archsearch.quality.config import TrainConfig
+from archsearch.quality.train import train
+from archsearch.space import load_space
+
+class Tell:
+    def update(self, step, seconds, loss):
+        print(step, flush=True)
+
+train(load_space(sys.argv[1]), TrainConfig(steps=8, batch=4, save_seconds=0.0), Path(sys.argv[2]), progress=Tell())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_continues_to_the_same_weights(tiny, trained, tmp_path, number):
+    command = [sys.executable, "-c", SCRIPT, str(tiny.path), str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == "3":
+                process.send_signal(number)
+                break
+        process.stdout.read()
+    assert process.returncode != 0
+    assert not (tmp_path / "run" / WEIGHTS).exists()
+    done = state_of(tmp_path / "run")["step"]
+    assert 2 <= done < 8
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert_same_state(tmp_path / "run", trained)
