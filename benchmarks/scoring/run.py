@@ -1,10 +1,10 @@
-"""How many candidates a second are scored, on one core, next to other counters on the same candidates.
+"""How many candidates a second are scored, on one core, and what other counters take for the same candidates.
 
     python benchmarks/scoring/run.py [--peers 6] [-o benchmarks/scoring/DATE.md]
 
 Scored are parameters, MACs, peak activation memory and the latency of a table.  Needs ``pip install calflops`` for
-that peer (it is left out when missing).  Everything runs in this process, pinned to one core; peers and our own
-scoring take turns candidate by candidate, so that drift of the machine hits all alike.
+that peer (it is left out when missing).  Everything runs in this process, pinned to one core; peers take turns
+candidate by candidate, so that drift of the machine hits all alike.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def singles(space: Space, table: LatencyTable, n: int, repeats: int) -> dict[str
         warm.append(timed(lambda values=values: [scorer.score(value) for value in values])[0])
     return {
         f"single: first {n:,} of an empty scorer": Rate(n, cold),
-        "single: unseen values after those": Rate(n, warm),
+        f"single: unseen values after {3 * n:,} others": Rate(n, warm),
     }
 
 
@@ -160,8 +160,8 @@ class Peer(NamedTuple):
         return f"{self.same} of {n}"
 
 
-def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[float], list[float]]:
-    """Peers, seconds of building the modules on the meta device, our seconds for the same candidates."""
+def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[float]]:
+    """Peers, and seconds of building the modules on the meta device."""
     import torch
 
     from archsearch.models import build, example_inputs
@@ -175,15 +175,12 @@ def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[f
         counters["calflops"] = (calflops_counter, "meta device")
     values = unseen(space, n, 99)
     scorer = Scorer(space.conditions, [table])
-    for value in unseen(space, 300, 98):
-        scorer.score(value)
     seconds: dict[str, list[float]] = {name: [] for name in counters}
     same = dict.fromkeys(counters, 0)
     same_without = dict.fromkeys(counters, 0)
-    building, ours = [], []
+    building: list[float] = []
     for value in values:
-        took, score = timed(lambda value=value: scorer.score(value))
-        ours.append(took.cpu)
+        score = scorer.score(value)
         took, module = timed(lambda value=value: build(value, device="meta").eval())
         building.append(took.cpu)
         for name, (counter, _) in counters.items():
@@ -193,7 +190,7 @@ def peers(space: Space, table: LatencyTable, n: int) -> tuple[list[Peer], list[f
             same[name] += macs == score.macs
             same_without[name] += macs == score.macs_without_attention
     found = [Peer(name, seconds[name], same[name], same_without[name], counters[name][1]) for name in counters]
-    return found, building, ours
+    return found, building
 
 
 def torch_counter(module: Any, inputs: dict[str, Any]) -> int:
@@ -270,7 +267,8 @@ def report(arguments: argparse.Namespace) -> str:
     lines = [
         f"# Scoring, {datetime.datetime.now(datetime.UTC).date().isoformat()}",
         "",
-        f"{machine()}. {versions()}. Load average when started: {os.getloadavg()[0]:.1f}.",
+        f"{machine()}. {versions()}. Load average when scored: "
+        f"{os.getloadavg()[0]:.1f}; niceness of this process: {os.nice(0)}.",
         "",
         f"Space `mobilediffusion`: {size:,} candidates; latent {conditions.latent[0]}x{conditions.latent[1]}, "
         f"{conditions.text} text tokens. Scored: parameters, MACs (with and without attention products), weight bytes, "
@@ -290,13 +288,13 @@ def report(arguments: argparse.Namespace) -> str:
         "",
     ]
     if arguments.peers:
-        found, building, ours = peers(space, table, arguments.peers)
-        single = statistics.median(ours)
+        found, building = peers(space, table, arguments.peers)
+        single = next(rate.seconds for name, rate in speeds.items() if name.startswith("single: unseen"))
         lines += [
-            f"The same {arguments.peers} random candidates in turns. Peers count MACs only and need the module "
+            f"The same {arguments.peers} random candidates in turns, in processor seconds. Peers count MACs only and need the module "
             f"(building it on the meta device takes {spread(building).text(2).replace(' | ', ', ')} s: median, least, "
-            f"most). Ratios are to one call of the single scorer (median {single * 1e6:,.0f} us) and to one candidate "
-            "of the batch, first without and then with the building.",
+            f"most). Ratios are to one unseen value of the single scorer ({single * 1e6:,.0f} us) and to one candidate "
+            f"of the batch, sampled and scored.",
             "",
             "| peer | seconds: median | least | most | x single | x batch | x single with build | same MACs | how |",
             "|---|---:|---:|---:|---:|---:|---:|---:|---|",
