@@ -291,7 +291,8 @@ def report(arguments: argparse.Namespace) -> str:
         found, building = peers(space, table, arguments.peers)
         single = next(rate.seconds for name, rate in speeds.items() if name.startswith("single: unseen"))
         lines += [
-            f"The same {arguments.peers} random candidates in turns, in processor seconds. Peers count MACs only and need the module "
+            f"The same {arguments.peers} random candidates in turns, in processor seconds. "
+            "Peers count MACs only and need the module "
             f"(building it on the meta device takes {spread(building).text(2).replace(' | ', ', ')} s: median, least, "
             f"most). Ratios are to one unseen value of the single scorer ({single * 1e6:,.0f} us) and to one candidate "
             f"of the batch, sampled and scored.",
