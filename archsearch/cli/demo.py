@@ -25,6 +25,7 @@ The same command again continues where it stopped; --fresh starts over.
 """
 PRESETS = ("sd15", "bk-sdm-tiny", "snapfusion", "mobilediffusion")
 MARK = "demo.json"
+BATCH = 16
 DEFAULT_OUTPUT = Path("reports/demo")
 TABLE, QUALITY, STUDY = "this-host", "supernet", "demo"
 
@@ -140,7 +141,7 @@ def _train(space: Space, folder: Path, seconds: int, seed: int) -> None:
     from archsearch.quality.config import TrainConfig
     from archsearch.quality.train import train
 
-    train(space, TrainConfig(seconds=seconds, seed=seed), folder)
+    train(space, TrainConfig(seconds=seconds, seed=seed, batch=BATCH), folder)
 
 
 def _search(table: Path, output: Path, trials: int, seed: int) -> Study:
