@@ -35,7 +35,7 @@ def demo(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where everything is written.")
     ] = DEFAULT_OUTPUT,
     train_seconds: Annotated[int, typer.Option(metavar="N", help="Seconds of robust training.")] = 120,
-    trials: Annotated[int, typer.Option(metavar="N", help="Trials of the search.")] = 160,
+    trials: Annotated[int, typer.Option(metavar="N", help="Trials of the search.")] = 96,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of training and search.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an earlier demo in the same folder.")] = False,
 ) -> None:
