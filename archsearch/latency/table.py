@@ -28,6 +28,7 @@ OPS = "ops.csv"
 MAX_BYTES = 64_000_000
 Provenance: TypeAlias = Literal["measured", "modelled", "mixed"]
 
+STATE_FIELDS = ("quantisation", "delegated", "affinity", "governor", "battery", "thermal")  # where a device tells
 TEXT_FIELDS = (
     "description",
     "device",
@@ -37,6 +38,7 @@ TEXT_FIELDS = (
     "runtime_version",
     "delegate",
     "precision",
+    *STATE_FIELDS,
     "protocol",
     "date",
     "licence",
@@ -67,6 +69,12 @@ class LatencyTable:
     licence: str
     notes: str
     reference: str
+    quantisation: str = ""
+    delegated: str = ""
+    affinity: str = ""
+    governor: str = ""
+    battery: str = ""
+    thermal: str = ""
     rows: Mapping[str, OpRow] = field(repr=False)
     folder: Path | None = field(default=None, repr=False)
 
@@ -192,7 +200,7 @@ def read_head(folder: Path) -> tuple[dict[str, object], str]:
             raise LatencyError("unknown field", where=at(str(key)), got=key, allowed=", ".join(sorted(known)))
     head: dict[str, object] = {}
     for key in ("name", "reference", *TEXT_FIELDS):
-        value = data.get(key, "" if key in ("notes", "reference", "soc") else None)
+        value = data.get(key, "" if key in ("notes", "reference", "soc", *STATE_FIELDS) else None)
         if not isinstance(value, str):
             raise LatencyError("must be a text", where=at(key), got=value if key in data else "nothing")
         head[key] = value.strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from archsearch.latency.journal import JOURNAL, JournalWriter
 from archsearch.latency.rows import COLUMNS, OpRow, format_row, sort_rows
-from archsearch.latency.table import OPS, SCHEMA, TABLE, TEXT_FIELDS
+from archsearch.latency.table import OPS, SCHEMA, STATE_FIELDS, TABLE, TEXT_FIELDS
 
 
 def ops_bytes(rows: Iterable[OpRow]) -> bytes:
@@ -29,6 +29,7 @@ def head_text(head: Mapping[str, object], sha256: str) -> str:
     for key in ("description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision"):
         lines.append(f"{key}: {_scalar(head[key])}")
     lines.append(f"threads: {head['threads']}")
+    lines += [f"{key}: {_scalar(head[key])}" for key in STATE_FIELDS if head.get(key)]
     for key in TEXT_FIELDS[TEXT_FIELDS.index("protocol") :]:
         lines.append(f"{key}: {_scalar(head[key])}")
     lines.append(f"reference: {_scalar(head['reference'])}")

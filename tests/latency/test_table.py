@@ -169,3 +169,10 @@ def test_shipped_tables_load() -> None:
         table = load_table(name)
         assert table.name == name
         assert table.rows
+
+
+def test_the_state_of_a_device_is_kept_where_there_is_one(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "t", OPS[:1], thermal='1 ("light")', affinity="cores 4-7")
+    table = load_table(folder)
+    assert (table.thermal, table.affinity, table.battery) == ('1 ("light")', "cores 4-7", "")
+    assert "battery" not in (folder / "table.yaml").read_text()
