@@ -31,8 +31,10 @@ def lower_residual(ctx: Context, block: ResBlock, channels: int, level: int) -> 
     x = t.run("group_norm", (INPUT,), "norm1", g=ctx.norm_groups)
     x = t.run(ctx.activation, (x,))
     x = conv3x3(t, x, hidden, "conv1", block.separable)
+    inputs: tuple[int, ...] = (INPUT,)
     if ctx.time_width:
-        time = t.run(ctx.activation, (t.outside((ctx.batch, ctx.time_width)),))
+        inputs = (INPUT, t.outside((ctx.batch, ctx.time_width)))
+        time = t.run(ctx.activation, (inputs[1],))
         time = t.run("linear", (time,), "time_emb_proj", out=hidden * (2 if ctx.scale_shift else 1), bias=1)
         if ctx.scale_shift:
             x = t.run("group_norm", (x,), "norm2", g=ctx.norm_groups)
@@ -47,7 +49,15 @@ def lower_residual(ctx: Context, block: ResBlock, channels: int, level: int) -> 
     residual = INPUT
     if channels != block.channels:
         residual = t.run("conv2d", (INPUT,), "conv_shortcut", out=block.channels, k=1, s=1, g=1, bias=1)
-    return t.finish(t.run("add", (residual, x)))
+    x = t.run("add", (residual, x))
+    t.block(0, "residual", inputs, act=ctx.activation, groups=ctx.norm_groups, hidden=hidden, out=block.channels,
+            sep=separable_code(block.separable), shift=int(ctx.scale_shift))  # fmt: skip
+    return t.finish(x)
+
+
+def separable_code(separable: Separable | None) -> int:
+    """0 for a full convolution, 1 for a separable one, 2 for one with bias."""
+    return 0 if separable is None else 1 + separable.bias
 
 
 def lower_shortcut(ctx: Context, block: Shortcut, channels: int, level: int) -> Trace:
@@ -90,7 +100,10 @@ def lower_transformer(ctx: Context, block: Transformer, channels: int, level: in
     else:
         x = t.view(x, (ctx.batch, block.width, height, width))
         x = t.run("conv2d", (x,), "proj_out", out=channels, k=1, s=1, g=1, bias=1)
-    return t.finish(t.run("add", (x, INPUT)))
+    x = t.run("add", (x, INPUT))
+    t.block(0, "transformer_frame", (INPUT,), groups=ctx.norm_groups, linear=int(block.linear_projection),
+            width=block.width)  # fmt: skip
+    return t.finish(x)
 
 
 def transformer_block(t: Tracer, x: int, text: int, block: TransformerBlock) -> int:
@@ -99,19 +112,27 @@ def transformer_block(t: Tracer, x: int, text: int, block: TransformerBlock) -> 
         if slot is not None:
             x = _slot(t, x, text, slot, number)
     if block.feed_forward is not None:
+        tokens, start, ff = x, len(t.ops), block.feed_forward
         y = t.run("layer_norm", (x,), "norm3")
-        y = _feed_forward(t, y, block.feed_forward)
+        y = _feed_forward(t, y, ff)
         x = t.run("add", (y, x))
+        t.block(start, "feed_forward", (tokens,), act=ff.activation, inner=int(t.shapes[tokens][-1] * ff.expansion))
     return x
 
 
 def _slot(t: Tracer, x: int, text: int, slot: Slot, number: int) -> int:
+    start = len(t.ops)
     y = t.run("layer_norm", (x,), f"norm{number}")
     if isinstance(slot, NormOnly):
+        t.apart(start)
         return y
     source = text if slot.to == "text" else y
     y = attention(t, y, source, slot, f"attn{number}.")
-    return t.run("add", (y, x))
+    y = t.run("add", (y, x))
+    t.block(start, "attention", (x, text) if slot.to == "text" else (x,), heads=slot.heads, head_dim=slot.head_dim,
+            kv=slot.kv_heads or slot.heads, norm=slot.qk_norm or "none", scores=slot.scores,
+            shared=int(slot.shared_kv), to=slot.to)  # fmt: skip
+    return y
 
 
 def attention(t: Tracer, x: int, source: int, slot: Attention, name: str) -> int:
@@ -162,4 +183,6 @@ def lower_spatial_attention(ctx: Context, block: SpatialAttention, channels: int
     y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax", "attention")
     y = t.run("linear", (t.view(y, (ctx.batch, tokens, channels)),), "to_out.0", out=channels, bias=1)
     y = t.view(y, (ctx.batch, channels, height, width))
-    return t.finish(t.run("add", (y, INPUT)))
+    y = t.run("add", (y, INPUT))
+    t.block(0, "spatial_attention", (INPUT,), groups=ctx.norm_groups, heads=block.heads)
+    return t.finish(y)

@@ -54,14 +54,17 @@ def lower_head(ctx: Context, channels: int, out: int, level: int, kernel: int) -
     t = Tracer((ctx.batch, channels, *ctx.side(level)))
     x = t.run("group_norm", (INPUT,), "conv_norm_out", g=ctx.norm_groups)
     x = t.run(ctx.activation, (x,))
-    return t.finish(t.run("conv2d", (x,), "conv_out", out=out, k=kernel, s=1, g=1, bias=1))
+    x = t.run("conv2d", (x,), "conv_out", out=out, k=kernel, s=1, g=1, bias=1)
+    t.block(0, "head", (INPUT,), act=ctx.activation, groups=ctx.norm_groups, k=kernel, out=out)
+    return t.finish(x)
 
 
 def lower_downsample(ctx: Context, value: Downsample, channels: int, level: int) -> Trace:
     """3x3 of stride 2."""
     t = Tracer((ctx.batch, channels, *ctx.side(level)))
-    separable = _SEPARABLE if value.separable else None
-    return t.finish(conv3x3(t, INPUT, value.channels, "conv", separable, stride=2))
+    x = conv3x3(t, INPUT, value.channels, "conv", _SEPARABLE if value.separable else None, stride=2)
+    t.block(0, "downsample", (INPUT,), out=value.channels, sep=int(value.separable))
+    return t.finish(x)
 
 
 def lower_upsample(ctx: Context, value: Upsample, channels: int, level: int) -> Trace:
@@ -69,7 +72,9 @@ def lower_upsample(ctx: Context, value: Upsample, channels: int, level: int) -> 
     t = Tracer((ctx.batch, channels, *ctx.side(level)))
     height, width = ctx.side(level - 1)
     x = t.run("upsample", (INPUT,), h=height, w=width)
-    return t.finish(conv3x3(t, x, value.channels, "conv", _SEPARABLE if value.separable else None))
+    x = conv3x3(t, x, value.channels, "conv", _SEPARABLE if value.separable else None)
+    t.block(0, "upsample", (INPUT,), h=height, out=value.channels, sep=int(value.separable), w=width)
+    return t.finish(x)
 
 
 def lower_join(ctx: Context, channels: int, skip_channels: int, level: int) -> Trace:
@@ -88,21 +93,28 @@ def lower_text_encoder(ctx: Context, encoder: TextEncoder) -> Trace:
     place = t.run("embedding", (positions,), "embeddings.position_embedding", rows=encoder.positions,
                   width=encoder.width)  # fmt: skip
     x = t.run("add", (tokens, place))
-    heads = (ctx.batch, ctx.text_tokens, encoder.heads, encoder.width // encoder.heads)
     for i in range(encoder.layers):
         t.at(f"encoder.layers.{i}.")
-        y = t.run("layer_norm", (x,), "layer_norm1")
-        q, k, v = (
-            t.run("linear", (y,), f"self_attn.{name}_proj", out=encoder.width, bias=1) for name in ("q", "k", "v")
-        )
-        y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax", "self_attn.attention")
-        y = t.view(y, (ctx.batch, ctx.text_tokens, encoder.width))
-        y = t.run("linear", (y,), "self_attn.out_proj", out=encoder.width, bias=1)
-        x = t.run("add", (x, y))
-        y = t.run("layer_norm", (x,), "layer_norm2")
-        y = t.run("linear", (y,), "mlp.fc1", out=encoder.ff_width, bias=1)
-        y = t.run(encoder.activation, (y,))
-        y = t.run("linear", (y,), "mlp.fc2", out=encoder.width, bias=1)
-        x = t.run("add", (x, y))
+        x = encoder_layer(t, x, encoder)
     t.at("")
     return t.finish(t.run("layer_norm", (x,), "final_layer_norm"))
+
+
+def encoder_layer(t: Tracer, x: int, encoder: TextEncoder) -> int:
+    """One layer over tokens ``x`` [batch, tokens, width]: causal attention and MLP, each with norm and residual."""
+    start, tokens = len(t.ops), x
+    batch, length, width = t.shapes[x]
+    heads = (batch, length, encoder.heads, width // encoder.heads)
+    y = t.run("layer_norm", (x,), "layer_norm1")
+    q, k, v = (t.run("linear", (y,), f"self_attn.{name}_proj", out=width, bias=1) for name in ("q", "k", "v"))
+    y = t.attend(t.view(q, heads), t.view(k, heads), v, "softmax", "self_attn.attention")
+    y = t.view(y, (batch, length, width))
+    y = t.run("linear", (y,), "self_attn.out_proj", out=width, bias=1)
+    x = t.run("add", (x, y))
+    y = t.run("layer_norm", (x,), "layer_norm2")
+    y = t.run("linear", (y,), "mlp.fc1", out=encoder.ff_width, bias=1)
+    y = t.run(encoder.activation, (y,))
+    y = t.run("linear", (y,), "mlp.fc2", out=width, bias=1)
+    x = t.run("add", (x, y))
+    t.block(start, "encoder_layer", (tokens,), act=encoder.activation, heads=encoder.heads, inner=encoder.ff_width)
+    return x

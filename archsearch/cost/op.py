@@ -85,9 +85,7 @@ class Op:
     @cached_property
     def key(self) -> str:
         """``conv2d[1x320x64x64](bias=1,g=1,k=3,out=320,s=1)@nhwc``: the row key of latency tables."""
-        shapes = "|".join("x".join(map(str, shape)) for shape in self.shapes)
-        attrs = ",".join(f"{name}={value}" for name, value in self.attrs)
-        return f"{self.kind}[{shapes}]({attrs})@{self.layout}"
+        return format_key(self.kind, self.shapes, self.attrs, self.layout)
 
     @classmethod
     def parse(cls, key: str) -> Op:
@@ -96,16 +94,9 @@ class Op:
         Raises:
             CostError: the text is not a key that ``Op.key`` writes.
         """
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise CostError("not an operator key", got=key, allowed="kind[shape|shape](name=value,...)@layout")
-        kind, shapes, attrs, _layout = match.groups()
+        kind, shapes, attrs = parse_parts(key)
+        op = cls(kind, shapes, attrs)  # type: ignore[arg-type]
         try:
-            op = cls(
-                kind,  # type: ignore[arg-type]
-                tuple(tuple(int(side) for side in shape.split("x")) for shape in shapes.split("|")),
-                tuple((name, int(value) if value.isdigit() else value) for name, value in _pairs(attrs)),
-            )
             consistent = op.key == key and kind in get_args(OpKind) and len(op.out_shape) > 0 and op.params >= 0
         except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
             raise CostError("not an operator key", got=key, next_step=f"({error!r})") from error
@@ -210,7 +201,33 @@ class Op:
         return sum(prod(shape) for shape in self.shapes) + prod(self.out_shape)
 
 
-_KEY = re.compile(r"([a-z0-9_]{1,32})\[([0-9x|]{1,200})\]\(([a-z0-9_=,]{0,200})\)@([a-z]+)")
+_KEY = re.compile(r"((?:block\.)?[a-z0-9_]{1,32})\[([0-9x|]{1,200})\]\(([a-z0-9_=,]{0,200})\)@([a-z]+)")
+
+
+def format_key(kind: str, shapes: tuple[Shape, ...], attrs: tuple[tuple[str, int | str], ...], layout: str) -> str:
+    """``kind[shape|shape](name=value,...)@layout``."""
+    listed = "|".join("x".join(map(str, shape)) for shape in shapes)
+    return f"{kind}[{listed}]({','.join(f'{name}={value}' for name, value in attrs)})@{layout}"
+
+
+def parse_parts(key: str) -> tuple[str, tuple[Shape, ...], tuple[tuple[str, int | str], ...]]:
+    """Kind, shapes and attributes of a key, unchecked but for its syntax.
+
+    Raises:
+        CostError: not of that form.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise CostError("not an operator key", got=key, allowed="kind[shape|shape](name=value,...)@layout")
+    kind, shapes, attrs, _layout = match.groups()
+    try:
+        return (
+            kind,
+            tuple(tuple(int(side) for side in shape.split("x")) for shape in shapes.split("|")),
+            tuple((name, int(value) if value.isdigit() else value) for name, value in _pairs(attrs)),
+        )
+    except ValueError as error:
+        raise CostError("not an operator key", got=key, next_step=f"({error!r})") from error
 
 
 def _pairs(attrs: str) -> Iterator[tuple[str, str]]:

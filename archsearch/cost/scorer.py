@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn, Protocol, cast
 
 from archsearch.arch.values import Architecture, Block, Downsample, Layer, ResBlock, Shortcut, Stage, UNet, Upsample
 from archsearch.arch.walk import Step, walk
+from archsearch.cost.block import BlockOp
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.context import Context, context_of
 from archsearch.cost.count import held_elements
@@ -24,10 +25,17 @@ MAX_REMEMBERED = 200_000
 
 
 class OpLatency(Protocol):
-    """Anything that knows the latency of an operator.  Latencies of a network are sums over its operators."""
+    """Anything that knows the latency of an operator.
+
+    The latency of a network is the sum over its operators and what its blocks take beyond theirs.
+    """
 
     def op_latency_ms(self, op: Op) -> float:
         """Latency of one run of ``op`` in milliseconds."""
+        ...
+
+    def between_ms(self, block: BlockOp) -> float:
+        """What one run of ``block`` takes beyond the sum of its operators, in milliseconds; may be negative."""
         ...
 
 
@@ -75,6 +83,8 @@ class Prices:
             attention += price[2]
             for i, one in enumerate(price[3]):
                 latency_ms[i] += one
+        for i, table in enumerate(self.tables):
+            latency_ms[i] += sum([table.between_ms(span.block) for span in trace.blocks])
         return PieceCost(params, macs, attention, *trace.peaks(workspace=self._unfused), tuple(latency_ms))
 
     def _price(self, op: Op) -> tuple[int, int, int, tuple[float, ...]]:

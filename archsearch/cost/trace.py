@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from archsearch.cost.block import Span, make_block
 from archsearch.cost.op import Op, OpKind, Shape
 
 INPUT = 0
@@ -23,12 +24,16 @@ class TracedOp(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """Operators in order.  Tensor 0 is the piece's input; tensors of ``outside`` are held by the network."""
+    """Operators in order.  Tensor 0 is the piece's input; tensors of ``outside`` are held by the network.
+
+    ``blocks`` are disjoint sets of the operators that are measured as one (see ``cost.block``).
+    """
 
     ops: tuple[TracedOp, ...]
     shapes: tuple[Shape, ...]
     outside: frozenset[int]
     output: int
+    blocks: tuple[Span, ...] = ()
 
     def peak(self, *, held: bool, workspace: bool) -> int:
         """Largest sum of live activation elements over the operators, outside tensors not counted.
@@ -83,6 +88,8 @@ class Tracer:
         self._outside: set[int] = set()
         self._prefix = ""
         self._views: dict[int, int] = {}
+        self._blocks: list[Span] = []
+        self._apart: set[int] = set()
 
     def outside(self, shape: Shape) -> int:
         """A tensor that the network holds (text states, time embedding): read here, counted elsewhere."""
@@ -118,6 +125,17 @@ class Tracer:
         self._views[len(self.shapes) - 1] = self._views.get(tensor, tensor)
         return len(self.shapes) - 1
 
+    def block(self, start: int, kind: str, inputs: tuple[int, ...], **attrs: int | str) -> None:
+        """Say that the operators since number ``start``, those of inner blocks apart, are one block."""
+        own = tuple(number for number in range(start, len(self.ops)) if number not in self._apart)
+        self._apart.update(own)
+        shapes = tuple(self.shapes[i] for i in inputs)
+        self._blocks.append(Span(make_block(kind, shapes, tuple(sorted(attrs.items()))), own))
+
+    def apart(self, start: int) -> None:
+        """Keep the operators since number ``start`` out of the block around them."""
+        self._apart.update(range(start, len(self.ops)))
+
     def finish(self, output: int) -> Trace:
         """The trace, with views replaced by the tensors they look into."""
         views = self._views
@@ -125,4 +143,5 @@ class Tracer:
             TracedOp(op, name, tuple(dict.fromkeys([views.get(tensor, tensor) for tensor in reads])), writes)
             for op, name, reads, writes in self.ops
         )
-        return Trace(ops, tuple(self.shapes), frozenset(self._outside), views.get(output, output))
+        blocks = tuple(self._blocks)
+        return Trace(ops, tuple(self.shapes), frozenset(self._outside), views.get(output, output), blocks)

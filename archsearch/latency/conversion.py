@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from archsearch.cost.op import Op
+from archsearch.cost.block import Workload, parse_workload
 from archsearch.errors import LatencyError, MissingExtraError
-from archsearch.latency.check import ALLOWED_TRANSPOSES
+from archsearch.latency.check import allowed_transposes
 
 RECIPE = 1  # raise it when operators are built or converted otherwise
 BATCH_OPS = 24
@@ -65,13 +65,13 @@ def converter_version() -> str:
         ) from error
 
 
-def model_path(op: Op, cache: Path) -> Path:
+def model_path(op: Workload, cache: Path) -> Path:
     """Where the converted operator lies."""
     salt = f"{op.key}|litert-torch {converter_version()}|recipe {RECIPE}"
     return cache / f"{op.kind}-{hashlib.sha256(salt.encode()).hexdigest()[:20]}.tflite"
 
 
-def cached(op: Op, cache: Path) -> OpModel | None:
+def cached(op: Workload, cache: Path) -> OpModel | None:
     """The converted operator, if the cache holds it whole."""
     path = model_path(op, cache)
     try:
@@ -84,7 +84,7 @@ def cached(op: Op, cache: Path) -> OpModel | None:
 
 
 def convert_ops(
-    ops: Sequence[Op], cache: Path, workers: int | None = None, done: Callable[[int], None] = lambda n: None
+    ops: Sequence[Workload], cache: Path, workers: int | None = None, done: Callable[[int], None] = lambda n: None
 ) -> tuple[dict[str, OpModel], dict[str, str]]:
     """Models of ``ops`` by key, from the cache or converted now, and why those that failed did.
 
@@ -117,7 +117,7 @@ def convert_ops(
     return models, failures
 
 
-def _shares(ops: Sequence[Op], workers: int) -> list[list[Op]]:
+def _shares(ops: Sequence[Workload], workers: int) -> list[list[Workload]]:
     """Operators dealt out so that each worker has whole batches of similar weight."""
     count = max(1, min(workers, -(-len(ops) // BATCH_OPS)))
     return [list(ops[i::count]) for i in range(count)]
@@ -140,7 +140,7 @@ def _results(workers: Sequence[_Worker]) -> Iterator[OpModel | Failure]:
 class _Worker:
     """A conversion process at work on its share."""
 
-    def __init__(self, ops: Sequence[Op], cache: Path) -> None:
+    def __init__(self, ops: Sequence[Workload], cache: Path) -> None:
         self._waiting = dict.fromkeys(op.key for op in ops)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._partial = b""
@@ -186,9 +186,9 @@ class _Worker:
         self._log.close()
 
 
-def batches(ops: Sequence[Op]) -> Iterator[list[Op]]:
+def batches(ops: Sequence[Workload]) -> Iterator[list[Workload]]:
     """Operators that are traced together: few enough, and with few enough bytes of weights."""
-    batch: list[Op] = []
+    batch: list[Workload] = []
     weight = 0
     for op in ops:
         if batch and (len(batch) == BATCH_OPS or weight + 4 * op.params > BATCH_BYTES):
@@ -200,7 +200,7 @@ def batches(ops: Sequence[Op]) -> Iterator[list[Op]]:
         yield batch
 
 
-def convert_batch(ops: Sequence[Op], cache: Path) -> Iterator[OpModel | Failure]:
+def convert_batch(ops: Sequence[Workload], cache: Path) -> Iterator[OpModel | Failure]:
     """Convert together; where that fails, one by one."""
     from archsearch.latency.modules import op_module
     from archsearch.models.litert import Converted, Job, convert_job, convert_many
@@ -226,12 +226,12 @@ def convert_batch(ops: Sequence[Op], cache: Path) -> Iterator[OpModel | Failure]
         yield Failure(op.key, result) if isinstance(result, str) else _keep(op, result.path, result)
 
 
-def _keep(op: Op, path: Path, result: object) -> OpModel | Failure:
+def _keep(op: Workload, path: Path, result: object) -> OpModel | Failure:
     from archsearch.latency.write import replace
     from archsearch.models.litert import Converted
 
     assert isinstance(result, Converted)
-    allowed = ALLOWED_TRANSPOSES.get(op.kind, 0)
+    allowed = allowed_transposes(op)
     if result.transposes > allowed:
         return Failure(op.key, f"{result.transposes} TRANSPOSE in the single-operator model, of which a whole model "
                                f"holds {allowed}: not the layout that it runs in ({result.graph})")  # fmt: skip
@@ -244,7 +244,7 @@ def _work(answers: IO[str], cache: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    ops = [Op.parse(line.strip()) for line in sys.stdin if line.strip()]
+    ops = [parse_workload(line.strip()) for line in sys.stdin if line.strip()]
     for batch in batches(ops):
         for result in convert_batch(batch, cache):
             record: dict[str, object]

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from archsearch.cost.block import BlockOp, Workload
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
 
@@ -38,26 +39,46 @@ class OpModule:
     channels_last: bool
 
 
-def op_module(op: Op) -> OpModule:
-    """The module of an operator.
+def op_module(op: Workload) -> OpModule:
+    """The module of an operator or a block.
 
     Raises:
         LatencyError: no module is known for its kind.
     """
+    if isinstance(op, BlockOp):
+        return _block_module(op)
     make = _MAKERS.get(op.kind)
     if make is None:
         raise LatencyError("this operator kind cannot be measured yet", where=op.key, got=op.kind,
                            allowed=", ".join(sorted(_MAKERS)))  # fmt: skip
     generator = torch.Generator().manual_seed(zlib.crc32(op.key.encode()))
-    module = make(op).eval().requires_grad_(False)
-    for parameter in module.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(max(parameter[0].numel(), 1)))
+    module = _with_weights(make(op), generator)
     inputs = tuple(_input(op, shape, generator) for shape in _input_shapes(op))
     image = op.layout == "nhwc"
     if image and op.kind not in _KNOWS_CHANNELS:
         inputs = tuple(x.permute(0, 2, 3, 1).contiguous() for x in inputs)
         return OpModule(module, inputs, (), False, True)
     return OpModule(module, inputs, tuple(range(len(inputs))) if image else (), image, False)
+
+
+def _block_module(block: BlockOp) -> OpModule:
+    """The very module that a whole network has there."""
+    from archsearch.models.block_module import block_module
+
+    generator = torch.Generator().manual_seed(zlib.crc32(block.key.encode()))
+    module = _with_weights(block_module(block), generator)
+    inputs = tuple(torch.randn(shape, generator=generator) for shape in block.shapes)
+    image = block.layout == "nhwc"
+    return OpModule(module, inputs, (0,) if image else (), image, False)
+
+
+def _with_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Random weights; those of norms around one, so that no converter folds them away."""
+    module.eval().requires_grad_(False)
+    for parameter in module.parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(values / math.sqrt(max(parameter[0].numel(), 1)) if parameter.dim() > 1 else values * 0.1 + 1)
+    return module
 
 
 def _input_shapes(op: Op) -> tuple[tuple[int, ...], ...]:

@@ -15,12 +15,15 @@ from archsearch.cost import Conditions, Op, Totals, lower, totals
 from archsearch.latency.predict import Prediction, predict
 from archsearch.latency.table import LatencyTable
 
+OVERHEAD = "overhead"
 By: TypeAlias = Literal["stage", "block", "op"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: a stage, a block of a stage, or one operator of a block.
+    """One row: a stage, a block of a stage, one operator of a block, or what a block takes beyond its operators.
+
+    The last kind of row is called ``overhead``; its latency is negative where a runtime merges operators.
 
     ``latency_ms`` (all guidance passes together) is aligned with the profile's tables; ``provenance`` likewise
     (``measured``, ``modelled``, ...).
@@ -42,7 +45,8 @@ class Row:
 class Profile:
     """Totals, predictions and operator rows of one network.
 
-    Predictions are aligned with ``tables``; ``rows`` are at the grain of operators, in the order of execution.
+    Predictions are aligned with ``tables``; ``rows`` are at the grain of operators, in the order of execution, with
+    the overhead of a block after its operators.
     """
 
     name: str
@@ -77,22 +81,33 @@ def profile(
     predictions = tuple(predict(lowering, table) for table in tables)
     passes = conditions.passes
     rows = []
-    for i, located in enumerate(lowering.ops()):
-        place, op = located.place, located.op
-        rows.append(
-            Row(
-                place.stage_name,
-                block_name(place.layer, place.index, located.piece_kind),
-                located.piece_kind,
-                located.traced.name or op.kind,
-                op,
-                op.params,
-                op.macs * passes,
-                (op.macs - op.attention_macs) * passes,
-                tuple(p.op_ms[i] for p in predictions),
-                tuple(p.op_provenance[i] for p in predictions),
+    i = 0
+    for number, piece in enumerate(lowering.pieces):
+        place = piece.step.place
+        block = block_name(place.layer, place.index, piece.kind)
+        for traced in piece.trace.ops:
+            op = traced.op
+            rows.append(
+                Row(
+                    place.stage_name,
+                    block,
+                    piece.kind,
+                    traced.name or op.kind,
+                    op,
+                    op.params,
+                    op.macs * passes,
+                    (op.macs - op.attention_macs) * passes,
+                    tuple(p.op_ms[i] for p in predictions),
+                    tuple(p.op_provenance[i] for p in predictions),
+                )
             )
-        )
+            i += 1
+        between_ms = tuple(p.between_ms[number] for p in predictions)
+        if any(between_ms):
+            provenance = tuple(p.between_provenance[number] for p in predictions)
+            rows.append(
+                Row(place.stage_name, block, OVERHEAD, "between operators", None, 0, 0, 0, between_ms, provenance)
+            )
     return Profile(name, arch, conditions, totals(lowering), tuple(tables), predictions, tuple(rows))
 
 
@@ -151,6 +166,8 @@ def _row_json(profile: Profile, row: Row, by: By) -> dict[str, Any]:
     result: dict[str, Any] = {"stage": row.stage, "block": row.block, "kind": row.kind}
     if row.op is not None:
         result |= {"name": row.name, "op": row.op.key}
+    elif row.kind == OVERHEAD:
+        result |= {"name": row.name, "op": None}
     result |= {"params": row.params, "macs": row.macs, "macs_without_attention": row.macs_without_attention}
     names = [table.name for table in profile.tables]
     result["latency_ms"] = dict(zip(names, row.latency_ms, strict=True))

@@ -49,7 +49,7 @@ def roof_of(table: LatencyTable) -> Roof | None:
     """The empirical roof, or None for a table without operator rows that say how long they took."""
     size = BYTES.get(table.precision.removesuffix("-weights"), 4)
     gmacs = gbytes = 0.0
-    for key, row in table.rows.items():
+    for key, row in table.op_rows.items():
         op = Op.parse(key)
         gmacs = max(gmacs, op.macs / row.latency_ms / 1e6)
         gbytes = max(gbytes, op_bytes(op, size) / row.latency_ms / 1e6)
@@ -63,7 +63,8 @@ def roofline(profile: Profile, table_index: int | None = None) -> tuple[Roofline
     points: dict[str, RooflinePoint] = {}
     for row in profile.rows:
         op = row.op
-        assert op is not None
+        if op is None:  # overhead
+            continue
         seen = points.get(op.key)
         count = (seen.count if seen else 0) + profile.conditions.passes
         intensity = op.macs / op_bytes(op, size)

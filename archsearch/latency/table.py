@@ -17,8 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from archsearch.cost.block import PREFIX, BlockOp
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError, unknown_name
+from archsearch.latency.calibration import Calibration, read_calibration
 from archsearch.latency.journal import JOURNAL, read_journal
 from archsearch.latency.rows import COLUMNS, FROM_DEVICE, OpRow, parse_row
 
@@ -77,17 +79,34 @@ class LatencyTable:
     thermal: str = ""
     rows: Mapping[str, OpRow] = field(repr=False)
     folder: Path | None = field(default=None, repr=False)
+    calibration: Calibration | None = None
 
     @cached_property
     def provenance(self) -> Provenance:
         """``measured`` where every row comes from the device, ``modelled`` where none does."""
         return provenance_of({row.provenance for row in self.rows.values()})
 
+    @cached_property
+    def block_rows(self) -> Mapping[str, OpRow]:
+        """The rows at the grain of blocks, by key."""
+        return {key: row for key, row in self.rows.items() if key.startswith(PREFIX)}
+
+    @cached_property
+    def op_rows(self) -> Mapping[str, OpRow]:
+        """The rows at the grain of operators, by key."""
+        return {key: row for key, row in self.rows.items() if not key.startswith(PREFIX)}
+
     def op_latency_ms(self, op: Op) -> float:
         """Latency of one run of an operator: its row, or the estimate of ``latency.predict`` where there is none."""
         from archsearch.latency.predict import estimate
 
         return estimate(self, op).latency_ms
+
+    def between_ms(self, block: BlockOp) -> float:
+        """What one run of a block takes beyond its operators; 0 in a table without rows of blocks."""
+        from archsearch.latency.predict import between
+
+        return between(self, block).latency_ms
 
     @property
     def configuration(self) -> str:
@@ -171,9 +190,12 @@ def load_table(ref: str | Path) -> LatencyTable:
     head, digest = read_head(folder)
     journal = read_journal(folder / JOURNAL) if (folder / JOURNAL).exists() else None
     rows = _read_ops(folder / OPS, digest, journal.sealed if journal else ())
+    calibration = None
     if journal:
         rows.update((row.key, row) for row in journal.rows)
-    return LatencyTable(**head, rows=MappingProxyType(rows), folder=folder)  # type: ignore[arg-type]
+    else:
+        calibration = read_calibration(folder, digest)
+    return LatencyTable(**head, rows=MappingProxyType(rows), folder=folder, calibration=calibration)  # type: ignore[arg-type]
 
 
 def read_head(folder: Path) -> tuple[dict[str, object], str]:

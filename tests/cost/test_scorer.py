@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from archsearch.arch import Architecture, Downsample, UNet, Upsample, from_json, load_preset, preset_names, to_json
 from archsearch.cost import Conditions, Op, Score, Scorer, count, lower, scorer
+from archsearch.cost.block import BlockOp
 from archsearch.errors import ArchError, CostError
 from tests.strategies import unets
 
@@ -24,11 +25,19 @@ class Quanta:
     def op_latency_ms(self, op: Op) -> float:
         return (self.step + len(op.key) + op.macs % 1009) * 2.0**-20
 
+    def between_ms(self, block: BlockOp) -> float:
+        return (self.step - len(block.key) % 5) * 2.0**-20
+
 
 def full(arch: Architecture, conditions: Conditions, tables: Sequence[Quanta]) -> Score:
     totals = count(arch, conditions)
-    ops = [located.op for located in lower(arch, conditions).ops()]
-    latency_ms = tuple(conditions.passes * sum(table.op_latency_ms(op) for op in ops) for table in tables)
+    lowering = lower(arch, conditions)
+    ops = [located.op for located in lowering.ops()]
+    blocks = [span.block for piece in lowering.pieces for span in piece.trace.blocks]
+    latency_ms = tuple(
+        conditions.passes * (sum(map(table.op_latency_ms, ops)) + sum(map(table.between_ms, blocks)))
+        for table in tables
+    )
     return Score(totals.params, totals.macs, totals.macs_without_attention, totals.weight_bytes,
                  totals.peak_activation_bytes, latency_ms)  # fmt: skip
 

@@ -1,0 +1,122 @@
+"""Calibration: what whole models took against the sum that a table predicts for them, as a few plain numbers.
+
+``calibration.yaml`` in a table's folder holds one factor for each group of work, fitted on the whole models of
+``models.csv``, and the factors of the 80 % and 95 % intervals.  It belongs to the rows that it was fitted on: when
+``ops.csv`` changes, its checksum no longer fits and the calibration is not used until it is fitted again
+(``archsearch latency calibrate``).  Reading it imports no framework.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from archsearch.cost.block import BlockOp
+from archsearch.cost.op import Op
+from archsearch.errors import LatencyError
+
+SCHEMA = "archsearch.latency_calibration/1"
+CALIBRATION = "calibration.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Factors on a table's latencies.
+
+    ``factor`` multiplies every latency.  ``factor_80`` and ``factor_95`` are at least 1: the truth lies between the
+    prediction divided and multiplied by them, that often.  ``models`` are the names of the whole models that it was
+    fitted on, ``errors`` the relative error of each when it is left out of the fit, ``repeatability`` the median
+    relative difference between two measurements of one model.
+    """
+
+    factor: float
+    factor_80: float
+    factor_95: float
+    models: tuple[str, ...]
+    errors: tuple[float, ...]
+    repeatability: float | None
+    date: str
+    ops_sha256: str
+
+    @classmethod
+    def none(cls) -> Calibration:
+        """The one that changes nothing."""
+        return cls(factor=1.0, factor_80=1.0, factor_95=1.0, models=(), errors=(), repeatability=None, date="",
+                   ops_sha256="")  # fmt: skip
+
+    def of_op(self, op: Op) -> float:
+        """The factor of an operator's latency."""
+        return self.factor
+
+    def of_block(self, block: BlockOp) -> float:
+        """The factor of a block's latency."""
+        return self.factor
+
+
+def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
+    """The calibration in a table's folder; None where there is none, or it belongs to other rows.
+
+    Raises:
+        LatencyError: a malformed file; names file, line and key.
+    """
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    from archsearch.files import load_yaml
+
+    document = load_yaml(path, LatencyError)
+    data = document.data
+
+    def at(key: str) -> str:
+        return document.where((key,)) if key in data else f"{path}:{document.line(())}: {key}"
+
+    if data.get("schema") != SCHEMA:
+        raise LatencyError("another schema version", where=at("schema"), got=data.get("schema", "none"),
+                           allowed=SCHEMA, next_step="`archsearch latency calibrate` writes it anew")  # fmt: skip
+    known = {"schema", "factor", "factor_80", "factor_95", "models", "repeatability", "date", "ops_sha256"}
+    for key in data:
+        if key not in known:
+            raise LatencyError("unknown field", where=at(str(key)), got=key, allowed=", ".join(sorted(known)))
+
+    def number(key: str, least: float) -> float:
+        value = data.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
+            raise LatencyError(f"must be a number of at least {least:g}", where=at(key), got=value)
+        return float(value)
+
+    models = data.get("models")
+    if not isinstance(models, Mapping) or not all(
+        isinstance(name, str) and isinstance(error, (int, float)) and math.isfinite(error)
+        for name, error in models.items()
+    ):
+        raise LatencyError("must map names of models to relative errors", where=at("models"), got=models)
+    if data.get("ops_sha256") != ops_sha256:
+        return None
+    return Calibration(
+        factor=number("factor", 1e-6),
+        factor_80=number("factor_80", 1.0),
+        factor_95=number("factor_95", 1.0),
+        models=tuple(models),
+        errors=tuple(float(error) for error in models.values()),
+        repeatability=None if data.get("repeatability") is None else number("repeatability", 0.0),
+        date=str(data.get("date", "")),
+        ops_sha256=ops_sha256,
+    )
+
+
+def calibration_text(found: Calibration) -> str:
+    """The content of ``calibration.yaml``."""
+    lines = [
+        f"schema: {SCHEMA}",
+        f"factor: {found.factor:.6g}",
+        f"factor_80: {found.factor_80:.6g}",
+        f"factor_95: {found.factor_95:.6g}",
+        f"repeatability: {'null' if found.repeatability is None else format(found.repeatability, '.6g')}",
+        f'date: "{found.date}"',
+        f"ops_sha256: {found.ops_sha256}",
+        "models:  # relative error of the prediction when the model is left out of the fit",
+        *(f'  "{name}": {error:.6g}' for name, error in zip(found.models, found.errors, strict=True)),
+    ]
+    return "\n".join(lines) + "\n"
