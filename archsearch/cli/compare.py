@@ -133,7 +133,7 @@ def rows_table(profiles: Sequence[Profile], by: Grain) -> TableText:
     for profile in profiles:
         column: dict[tuple[str, str, str], tuple[str, ...]] = {}
         for row in profile.by(by.value):
-            key = (row.stage, row.block, f"{row.name} {row.op.key}" if row.op else "")
+            key = (row.stage, row.block, f"{row.name} {row.op.key}" if row.op else row.name)
             cells: tuple[str, ...] = (f"{row.params / 1e6:.3f}", f"{row.macs / 1e9:.3f}")
             if with_latency:
                 cells += (f"{row.latency_ms[0]:.3f}",)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli.latency_calibrate import EPILOG as CALIBRATE_EPILOG
+from archsearch.cli.latency_calibrate import calibrate
 from archsearch.cli.options import Batch, Latent, Passes, Text
 
 if TYPE_CHECKING:
     from archsearch.cost.op import Op
+    from archsearch.latency.predict import Prediction
     from archsearch.latency.rows import OpRow
     from archsearch.latency.table import LatencyTable
 
@@ -60,6 +62,7 @@ LIST_EPILOG = """Example:
   archsearch latency list --json
 """
 
+app.command(name="calibrate", epilog=CALIBRATE_EPILOG)(calibrate)
 Refs = Annotated[list[str], typer.Argument(metavar="SPACE|ARCH...", help="Spaces and architectures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="T", help="Latency table: name or folder.")]
@@ -220,7 +223,7 @@ def predict(
         f"{profile.name}: {_ms(found.total_ms)} ms ({_ms(found.low_ms)} to {_ms(found.high_ms)}), latent {size}, "
         f"text {conditions.text}, batch {conditions.batch}, guidance passes {conditions.passes}\n"
         f"{basis(loaded, found.provenance, found.measured_share)}; {len(found.missing)} operators are modelled\n"
-        "sum of operators, not calibrated on whole models; the interval sums the operators' p10 to p90 and error bands"
+        f"{_between(found)}{_interval(found, loaded)}"
     )
 
 
@@ -249,6 +252,7 @@ def show(
     """Show what a table was measured on and how, and what it holds."""
     from archsearch.cli.columns import TableText
     from archsearch.cli.common import emit, emit_json
+    from archsearch.cli.latency_calibrate import line_of
     from archsearch.errors import LatencyError
     from archsearch.latency.table import load_table
 
@@ -264,7 +268,8 @@ def show(
         return
     fields = ("description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision", "threads",
               "protocol", "reference", "date", "licence", "notes")  # fmt: skip
-    emit("\n".join([table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]))
+    lines = [table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]
+    emit("\n".join([*lines, f"  calibration: {line_of(table)}"]))
     if rows:
         header = ("operator", "ms", "p10", "p90", "x reference", "runs", "provenance", "timing")
         cells = tuple(
@@ -321,32 +326,11 @@ def ops_of(ref: str) -> dict[str, Op]:
     Raises:
         ArchsearchError: neither a space nor an architecture.
     """
-    from archsearch.arch import preset_names
-    from archsearch.cli.common import note
-    from archsearch.cli.resolve import resolve_arch
-    from archsearch.cost import Conditions, lower
-    from archsearch.space import load_space, space_names
+    from typing import cast
 
-    prefix, _, rest = ref.partition(":")
-    name = rest if prefix in ("arch", "space") and rest else ref
-    if prefix == "space" or (prefix != "arch" and (name in space_names() or _is_space_file(name))):
-        space = load_space(name)
-        if name in preset_names() and prefix != "space":
-            note(f"{ref}: the space of that name; arch:{ref} is the preset")
-        return dict(space.distinct_ops())
-    preset = resolve_arch(name)
-    conditions = Conditions(latent=preset.latent, text=preset.text)
-    return {located.op.key: located.op for located in lower(preset.architecture, conditions).ops()}
+    from archsearch.cli.workloads import Grain, workloads_of
 
-
-def _is_space_file(name: str) -> bool:
-    from archsearch.space.load import SCHEMA
-
-    try:
-        path = Path(name)
-        return path.suffix in (".yaml", ".yml", ".json") and SCHEMA.split("/")[0] in path.read_text()[:4096]
-    except (OSError, ValueError):
-        return False
+    return cast("dict[str, Op]", workloads_of(ref, Grain.op))
 
 
 def basis(table: LatencyTable, provenance: str, measured_share: float) -> str:
@@ -375,6 +359,22 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _between(found: Prediction) -> str:
+    if not any(found.between_ms):
+        return "sum of operators: what a runtime adds between them is not in it (the table has no rows of blocks); "
+    share = found.overhead_ms / found.total_ms
+    return f"{_ms(found.overhead_ms)} ms of it ({share:.1%}) are what blocks take beyond their operators; "
+
+
+def _interval(found: Prediction, table: LatencyTable) -> str:
+    from archsearch.cli.latency_calibrate import line_of
+
+    if found.interval_95 is None:
+        return f"{line_of(table)}; the interval sums p10 to p90 and error bands"
+    low, high = found.interval_95
+    return f"80 % interval, {_ms(low)} to {_ms(high)} ms with 95 %; {line_of(table)}"
 
 
 def _ms(value: float) -> str:

@@ -29,7 +29,8 @@ def headline(profile: Profile) -> list[str]:
         f"  memory      {t.peak_activation_bytes / 2**20:,.1f} MiB of activations at the peak",
     ]
     for table, prediction in zip(profile.tables, profile.predictions, strict=True):
-        kind = "calibrated" if prediction.calibrated else "plain sum of operators, not calibrated"
+        parts = "operators and what blocks add" if any(prediction.between_ms) else "operators"
+        kind = f"sum of {parts}, {'calibrated' if prediction.calibrated else 'not calibrated'}"
         lines.append(
             f"  latency     {prediction.total_ms:,.1f} ms on {table.name} ({prediction.low_ms:,.1f} to "
             f"{prediction.high_ms:,.1f}): {prediction.provenance}, {prediction.measured_share:.0%} of it from "
@@ -42,7 +43,7 @@ def rows_table(profile: Profile, by: By) -> TableText:
     """The rows with a closing line of totals; printed columns add up to the printed totals."""
     rows = profile.by(by)
     names = {"stage": ("stage",), "block": ("stage", "block"), "op": ("stage", "block", "operator")}[by]
-    labels = [tuple((row.stage, row.block, f"{row.name} {row.op.key}" if row.op else "")[: len(names)]) for row in rows]
+    labels = [tuple((row.stage, row.block, f"{row.name} {row.op.key}" if row.op else row.name)[: len(names)]) for row in rows]
     params = apportioned([row.params / 1e6 for row in rows], 3)
     macs, plain = apportioned_macs([row.macs / 1e9 for row in rows], [row.macs_without_attention / 1e9 for row in rows])
     latency = [apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))]

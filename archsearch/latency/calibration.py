@@ -19,6 +19,7 @@ from archsearch.errors import LatencyError
 
 SCHEMA = "archsearch.latency_calibration/1"
 CALIBRATION = "calibration.yaml"
+MIN_MODELS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,40 @@ def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
         date=str(data.get("date", "")),
         ops_sha256=ops_sha256,
     )
+
+
+def fit_calibration(
+    predicted_ms: Mapping[str, float],
+    measured_ms: Mapping[str, float],
+    *,
+    repeatability: float | None,
+    date: str,
+    ops_sha256: str,
+) -> Calibration:
+    """Fit the factor between measured and (uncalibrated) predicted latencies of the same models, in the logarithm.
+
+    With n models, the intervals are those of a further model: Student's t with n - 1 degrees of freedom times the
+    standard deviation of the log ratios times sqrt(1 + 1 / n).
+
+    Raises:
+        LatencyError: fewer than three models.
+    """
+    from scipy.stats import t
+
+    names = tuple(sorted(measured_ms))
+    n = len(names)
+    if n < MIN_MODELS:
+        raise LatencyError("too few whole models to calibrate on", got=n, allowed=f"at least {MIN_MODELS}",
+                           next_step="`archsearch latency calibrate SPACE --models 10` measures some")  # fmt: skip
+    logs = [math.log(measured_ms[name] / predicted_ms[name]) for name in names]
+    mean = sum(logs) / n
+    spread = math.sqrt(sum((one - mean) ** 2 for one in logs) / (n - 1)) * math.sqrt(1 + 1 / n)
+    left_out = [math.exp((mean * n - one) / (n - 1) - one) - 1 for one in logs]
+    factors = [math.exp(float(t.ppf(0.5 + share / 2, n - 1)) * spread) for share in (0.80, 0.95)]
+    return Calibration(
+        factor=math.exp(mean), factor_80=factors[0], factor_95=factors[1], models=names, errors=tuple(left_out),
+        repeatability=repeatability, date=date, ops_sha256=ops_sha256,
+    )  # fmt: skip
 
 
 def calibration_text(found: Calibration) -> str:

@@ -49,6 +49,12 @@ class OpRow(NamedTuple):
 COLUMNS: tuple[str, ...] = OpRow._fields
 
 
+def quiet_level(rows: Iterable[OpRow]) -> float | None:
+    """What the reference operator took beside the quietest rows, in ms; None where no row was steady."""
+    levels = sorted(row.reference_ms for row in rows if row.timing == "steady" and row.reference_ms)
+    return levels[len(levels) // 20] if levels else None
+
+
 def format_row(row: OpRow) -> list[str]:
     """The cells of a row; :func:`parse_row` reads them back to the same value at printed precision."""
     return [value if isinstance(value, str) else _text(value) for value in row]

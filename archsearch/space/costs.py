@@ -16,6 +16,7 @@ import numpy as np
 
 from archsearch.arch.values import Downsample, ResBlock, UNet, Upsample
 from archsearch.arch.walk import Step as WalkStep
+from archsearch.cost.block import BlockOp
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.context import context_of
 from archsearch.cost.count import held_elements
@@ -23,6 +24,7 @@ from archsearch.cost.lowering import lower_step
 from archsearch.cost.op import Op
 from archsearch.cost.runs import head_steps, layer_steps, sampler_steps, stem_steps
 from archsearch.cost.scorer import OpLatency, PieceCost, Prices
+from archsearch.cost.trace import Trace
 from archsearch.errors import SpaceError
 from archsearch.space.chain import Chain, Ints, Step
 from archsearch.space.machine import Emission, Local, Machine
@@ -155,8 +157,20 @@ def walked_steps(step: Step, header: UNet, around: Local, emission: Emission) ->
 
 def distinct_ops(chain: Chain, paths: Paths, conditions: Conditions) -> dict[str, Op]:
     """Every operator that some candidate runs, by key."""
+    traces = distinct_traces(chain, paths, conditions)
+    return dict(sorted({traced.op.key: traced.op for trace in traces for traced in trace.ops}.items()))
+
+
+def distinct_blocks(chain: Chain, paths: Paths, conditions: Conditions) -> dict[str, BlockOp]:
+    """Every block that some candidate runs, by key."""
+    traces = distinct_traces(chain, paths, conditions)
+    return dict(sorted({span.block.key: span.block for trace in traces for span in trace.blocks}.items()))
+
+
+def distinct_traces(chain: Chain, paths: Paths, conditions: Conditions) -> list[Trace]:
+    """The lowered pieces that some candidate has, each once."""
     contexts = [context_of(header, conditions) for header in chain.headers]
-    found: dict[str, Op] = {}
+    found: list[Trace] = []
     seen: set[tuple[object, ...]] = set()
     for t, step in enumerate(chain.steps):
         for number in np.unique(step.edge_piece[paths.alive(t)]).tolist():
@@ -169,9 +183,8 @@ def distinct_ops(chain: Chain, paths: Paths, conditions: Conditions) -> dict[str
                 key = (walked.role, id(walked.value), *walked[3:], header)
                 if key not in seen:
                     seen.add(key)
-                    trace = lower_step(chain.headers[header], contexts[header], walked)
-                    found.update((traced.op.key, traced.op) for traced in trace.ops)
-    return dict(sorted(found.items()))
+                    found.append(lower_step(chain.headers[header], contexts[header], walked))
+    return found
 
 
 class BatchScores(NamedTuple):

@@ -12,13 +12,14 @@ import numpy as np
 
 from archsearch.arch.identity import effect_key
 from archsearch.arch.values import Downsample, Layer, Stage, UNet, Upsample
+from archsearch.cost.block import BlockOp
 from archsearch.cost.conditions import Conditions
 from archsearch.cost.op import Op
 from archsearch.cost.scorer import OpLatency
 from archsearch.errors import SpaceError, unknown_name
 from archsearch.space.chain import Chain, Ints, Step
 from archsearch.space.constrained import sample_within
-from archsearch.space.costs import BatchScorer, chain_costs, distinct_ops
+from archsearch.space.costs import BatchScorer, chain_costs, distinct_blocks, distinct_ops
 from archsearch.space.decisions import Choice, Decision, Rule, choice_text
 from archsearch.space.machine import Emission
 from archsearch.space.paths import Paths
@@ -176,6 +177,10 @@ class Space:
     def distinct_ops(self, conditions: Conditions | None = None) -> dict[str, Op]:
         """Every operator that some candidate runs, by key."""
         return distinct_ops(self.chain, self.paths, conditions or self.conditions)
+
+    def distinct_blocks(self, conditions: Conditions | None = None) -> dict[str, BlockOp]:
+        """Every block (``cost.block``) that some candidate runs, by key."""
+        return distinct_blocks(self.chain, self.paths, conditions or self.conditions)
 
     def encode(self, unet: UNet) -> tuple[int, ...]:
         """The canonical encoding of an architecture.
