@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archsearch.cli import latency_bundle, latency_import
 from archsearch.cli.latency_calibrate import EPILOG as CALIBRATE_EPILOG
 from archsearch.cli.latency_calibrate import calibrate
+from archsearch.cli.latency_plan import EPILOG as PLAN_EPILOG
+from archsearch.cli.latency_plan import plan
 from archsearch.cli.options import Batch, Latent, Passes, Text
 
 if TYPE_CHECKING:
@@ -22,14 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-PLAN_EPILOG = """Examples:
-
-  archsearch latency plan demo
-
-  archsearch latency plan sd15 mobilediffusion --table host-xnnpack-fp32
-
-A name that is both a space and a preset means the space; arch:NAME means the preset.
-"""
 MEASURE_EPILOG = """Examples:
 
   archsearch latency measure demo --table tables/my-pc
@@ -63,55 +58,14 @@ LIST_EPILOG = """Example:
 """
 
 app.command(name="calibrate", epilog=CALIBRATE_EPILOG)(calibrate)
+app.command(name="bundle", epilog=latency_bundle.EPILOG)(latency_bundle.bundle)
+app.command(name="import", epilog=latency_import.EPILOG)(latency_import.import_)
 Refs = Annotated[list[str], typer.Argument(metavar="SPACE|ARCH...", help="Spaces and architectures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="T", help="Latency table: name or folder.")]
 
 
-@app.command(epilog=PLAN_EPILOG)
-def plan(
-    refs: Refs,
-    table: Annotated[
-        str | None, typer.Option("--table", "-t", metavar="T", help="What this table already holds.")
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """List the distinct operators of spaces and architectures, and how long measuring the missing ones takes."""
-    from archsearch.cli.columns import TableText
-    from archsearch.cli.common import emit, emit_json
-    from archsearch.latency.plan import make_plan
-    from archsearch.latency.table import load_table
-
-    loaded = load_table(table) if table is not None else None
-    found = make_plan([ops_of(ref) for ref in refs], loaded)
-    if json_:
-        emit_json(
-            {
-                "schema": "archsearch.latency_plan/1",
-                "sources": refs,
-                "table": loaded.name if loaded else None,
-                "distinct": len(found.ops),
-                "held": found.held,
-                "convert_seconds": round(found.convert_seconds, 1),
-                "measure_seconds": round(found.measure_seconds, 1),
-                "ops": [
-                    {"key": key, "sources": found.uses[key], "held": loaded is not None and key in loaded.rows}
-                    for key in found.ops
-                ],
-            }
-        )
-        return
-    rows = tuple(
-        (k.kind, str(k.distinct), str(k.held), str(k.distinct - k.held), _duration(k.seconds)) for k in found.kinds
-    )
-    total = ("total", str(len(found.ops)), str(found.held), str(len(found.missing)), _duration(found.measure_seconds))
-    held = f"in {loaded.name}" if loaded else "held"
-    text = TableText(("kind", "distinct", held, "missing", "measuring"), rows, total, frozenset({1, 2, 3, 4}))
-    emit(text.text())
-    emit(
-        f"{len(found.missing)} operators to measure: about {_duration(found.convert_seconds)} to convert on one core, "
-        f"about {_duration(found.measure_seconds)} to measure."
-    )
+app.command(name="plan", epilog=PLAN_EPILOG)(plan)
 
 
 @app.command(epilog=MEASURE_EPILOG)
@@ -326,11 +280,15 @@ def ops_of(ref: str) -> dict[str, Op]:
     Raises:
         ArchsearchError: neither a space nor an architecture.
     """
-    from typing import cast
+    from archsearch.cli.latency_plan import space_or_preset
+    from archsearch.cost import Conditions, lower
+    from archsearch.space import Space
 
-    from archsearch.cli.workloads import Grain, workloads_of
-
-    return cast("dict[str, Op]", workloads_of(ref, Grain.op))
+    found = space_or_preset(ref)
+    if isinstance(found, Space):
+        return dict(found.distinct_ops())
+    conditions = Conditions(latent=found.latent, text=found.text)
+    return {located.op.key: located.op for located in lower(found.architecture, conditions).ops()}
 
 
 def basis(table: LatencyTable, provenance: str, measured_share: float) -> str:
