@@ -280,15 +280,11 @@ def ops_of(ref: str) -> dict[str, Op]:
     Raises:
         ArchsearchError: neither a space nor an architecture.
     """
-    from archsearch.cli.latency_plan import space_or_preset
-    from archsearch.cost import Conditions, lower
-    from archsearch.space import Space
+    from typing import cast
 
-    found = space_or_preset(ref)
-    if isinstance(found, Space):
-        return dict(found.distinct_ops())
-    conditions = Conditions(latent=found.latent, text=found.text)
-    return {located.op.key: located.op for located in lower(found.architecture, conditions).ops()}
+    from archsearch.cli.workloads import Grain, workloads_of
+
+    return cast("dict[str, Op]", workloads_of(ref, Grain.op))
 
 
 def basis(table: LatencyTable, provenance: str, measured_share: float) -> str:

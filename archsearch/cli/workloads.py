@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archsearch.arch import Preset
     from archsearch.cost.block import Workload
+    from archsearch.space import Space
 
 
 class Grain(StrEnum):
@@ -36,28 +38,41 @@ def workloads_of(ref: str, grain: Grain = Grain.all) -> dict[str, Workload]:
     Raises:
         ArchsearchError: neither a space nor an architecture.
     """
+    from archsearch.cost import Conditions, lower
+    from archsearch.space import Space
+
+    ops: dict[str, Workload] = {}
+    blocks: dict[str, Workload] = {}
+    found = space_or_preset(ref)
+    if isinstance(found, Space):
+        ops.update(found.distinct_ops())
+        blocks.update(found.distinct_blocks())
+    else:
+        for piece in lower(found.architecture, Conditions(latent=found.latent, text=found.text)).pieces:
+            ops.update((traced.op.key, traced.op) for traced in piece.trace.ops)
+            blocks.update((span.block.key, span.block) for span in piece.trace.blocks)
+    return {**(ops if grain != Grain.block else {}), **(blocks if grain != Grain.op else {})}
+
+
+def space_or_preset(ref: str) -> Space | Preset:
+    """The space or the architecture behind a name or path; ``space:`` and ``arch:`` decide where both exist.
+
+    Raises:
+        ArchsearchError: neither a space nor an architecture.
+    """
     from archsearch.arch import preset_names
     from archsearch.cli.common import note
     from archsearch.cli.resolve import resolve_arch
-    from archsearch.cost import Conditions, lower
     from archsearch.space import load_space, space_names
 
     prefix, _, rest = ref.partition(":")
     name = rest if prefix in ("arch", "space") and rest else ref
-    ops: dict[str, Workload] = {}
-    blocks: dict[str, Workload] = {}
     if prefix == "space" or (prefix != "arch" and (name in space_names() or is_space_file(name))):
         space = load_space(name)
         if name in preset_names() and prefix != "space":
             note(f"{ref}: the space of that name; arch:{ref} is the preset")
-        ops.update(space.distinct_ops())
-        blocks.update(space.distinct_blocks())
-    else:
-        preset = resolve_arch(name)
-        for piece in lower(preset.architecture, Conditions(latent=preset.latent, text=preset.text)).pieces:
-            ops.update((traced.op.key, traced.op) for traced in piece.trace.ops)
-            blocks.update((span.block.key, span.block) for span in piece.trace.blocks)
-    return {**(ops if grain != Grain.block else {}), **(blocks if grain != Grain.op else {})}
+        return space
+    return resolve_arch(name)
 
 
 def is_space_file(name: str) -> bool:

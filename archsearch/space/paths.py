@@ -27,22 +27,23 @@ class Paths:
         # Whether all counts fit 64-bit integers is first asked of floating-point ones.
         size = float(self._count(np.float64)[0][0])
         exact: Any = np.int64 if size < EXACT else object
-        self._totals = self._count(exact)
-        self._before = [_before(step, self._totals[t + 1]) for t, step in enumerate(chain.steps)]
+        # For each step and at the end, from each group the number of ways to the end.
+        self.totals = self._count(exact)
+        self._before = [_before(step, self.totals[t + 1]) for t, step in enumerate(chain.steps)]
 
     @property
     def size(self) -> int:
         """The exact number of candidates."""
-        return int(self._totals[0][0])
+        return int(self.totals[0][0])
 
     def alive(self, t: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which edges of step ``t`` lie on a path to the end."""
-        return np.asarray(self._totals[t + 1][self.chain.steps[t].edge_next] > 0)
+        return np.asarray(self.totals[t + 1][self.chain.steps[t].edge_next] > 0)
 
     def _count(self, dtype: Any) -> list[Any]:
         totals = [np.ones(1, dtype=dtype)]
         for step in reversed(self.chain.steps):
-            totals.append(_sum_by_group(totals[-1][step.edge_next], step.edge_start))
+            totals.append(sum_by_group(totals[-1][step.edge_next], step.edge_start))
         return totals[::-1]
 
     def sample(self, n: int, rng: np.random.Generator) -> Ints:
@@ -53,7 +54,7 @@ class Paths:
 
     def unrank(self, numbers: Any) -> Ints:
         """The paths of numbers 0 .. size - 1."""
-        left = np.asarray(numbers, dtype=self._totals[0].dtype).copy()
+        left = np.asarray(numbers, dtype=self.totals[0].dtype).copy()
         path = np.empty((len(left), len(self.chain.steps)), dtype=np.int64)
         group = np.zeros(len(left), dtype=np.int64)
         for t, step in enumerate(self.chain.steps):
@@ -155,7 +156,8 @@ def _before(step: Step, totals: Any) -> Any:
     return sums - sums[start]
 
 
-def _sum_by_group(weight: Any, start: Ints) -> Any:
+def sum_by_group(weight: Any, start: Ints) -> Any:
+    """Sums of the edges of each group; ``start`` [G + 1]."""
     # Every group has an edge: a step without any valid choice was refused, a row without one is possible.
     empty = np.diff(start) == 0
     padded = np.concatenate((weight, np.zeros(1, dtype=weight.dtype)))

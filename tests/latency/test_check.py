@@ -1,11 +1,9 @@
 from pathlib import Path
 
-from archsearch.cost.op import Op
 from archsearch.latency.check import check_table, transposes
-from archsearch.latency.plan import make_plan
 from archsearch.latency.table import load_table
 from archsearch.latency.write import write_table
-from tests.latency.tables import HEAD, OPS, conv, formula_ms, row, write_toy
+from tests.latency.tables import HEAD, OPS, formula_ms, row, write_toy
 
 
 def test_a_good_table_has_no_findings(tmp_path: Path) -> None:
@@ -40,32 +38,3 @@ def test_transposes() -> None:
     assert transposes("TRANSPOSE") == 1
     assert transposes("3 TRANSPOSE + TRANSPOSE_CONV + 2 MEAN") == 3
     assert transposes("7 RESHAPE + 4 TRANSPOSE + 2 BATCH_MATMUL") == 4
-
-
-def test_plan_counts_distinct_held_and_missing(tmp_path: Path) -> None:
-    table = load_table(write_toy(tmp_path / "toy", OPS[:10]))
-    first = {op.key: op for op in OPS[:12]}
-    second = {op.key: op for op in OPS[8:16]}
-    plan = make_plan([first, second], table)
-    assert len(plan.ops) == 16
-    assert plan.held == 10
-    assert plan.missing == tuple(OPS[10:16])
-    assert plan.uses[OPS[9].key] == 2
-    assert plan.uses[OPS[0].key] == 1
-    assert sum(k.distinct for k in plan.kinds) == 16
-    assert sum(k.held for k in plan.kinds) == 10
-    assert sum(k.seconds for k in plan.kinds) == plan.measure_seconds > 0
-    assert plan.convert_seconds > 0
-
-
-def test_nothing_to_measure_takes_no_time(tmp_path: Path) -> None:
-    table = load_table(write_toy(tmp_path / "toy", OPS))
-    plan = make_plan([{op.key: op for op in OPS}], table)
-    assert (plan.missing, plan.convert_seconds, plan.measure_seconds) == ((), 0.0, 0.0)
-
-
-def test_bigger_operators_take_longer_to_measure() -> None:
-    def seconds(op: Op) -> float:
-        return make_plan([{op.key: op}]).measure_seconds
-
-    assert seconds(conv(8, 8, 8)) < seconds(conv(320, 320, 64)) <= 10

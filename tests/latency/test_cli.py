@@ -55,17 +55,6 @@ def test_predict_says_what_it_rests_on(table: str) -> None:
     assert "modelled, not measured" in elsewhere
 
 
-def test_plan(table: str) -> None:
-    found = data("plan", "sd15", "--table", table)
-    assert found["distinct"] == len(found["ops"]) == 131
-    assert found["held"] == sum(op["held"] for op in found["ops"]) == 66
-    assert found["measure_seconds"] > 0
-    text = call("plan", "demo", "sd15").stdout
-    assert "operators to measure: about" in text
-    assert data("plan", "arch:sd15")["distinct"] == 131
-    assert data("plan", "space:demo")["distinct"] == data("plan", "demo")["distinct"] <= 120
-
-
 def test_show_and_list(table: str) -> None:
     found = data("show", table)
     assert found["num_rows"] == len(found["rows"]) == 66
