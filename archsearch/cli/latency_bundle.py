@@ -60,7 +60,8 @@ def bundle(
     units = {key: units[key] for key in chosen}
     todo = missing(units, output)
     note(
-        f"{len(units)} wanted; {len(todo)} models to write with the reference, about {_size(estimate_bytes(todo, to.value))} in {output}"
+        f"{len(units)} wanted; {len(todo)} models to write with the reference, "
+        f"about {_size(estimate_bytes(todo, to.value))} in {output}"
     )
     try:
         done = write_bundle(units, output, target=to.value, sources=refs)

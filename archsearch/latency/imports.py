@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from archsearch.errors import LatencyError, unknown_name
 from archsearch.latency.journal import JOURNAL, JournalWriter
@@ -143,7 +143,8 @@ def _matching(found: Found, folder: Path, options: Options) -> tuple[dict[str, O
     from archsearch.latency.measure import head_of
 
     table = load_table(folder)
-    told = {**found.head, **_device_file(options), **({"device": options.device} if options.device else {})}
+    named = {"device": options.device} if options.device and found.format != "phones" else {}
+    told = {**found.head, **_device_file(options), **named}
     for name in SAME:
         wanted = told.get(name)
         if wanted not in (None, "") and wanted != getattr(table, name):
@@ -167,7 +168,8 @@ def new_head(found: Found, folder: Path, options: Options) -> dict[str, object]:
     if options.description:
         head["description"] = options.description
     head["description"] = head["description"] or "Imported."
-    head["date"] = head["date"] or ""
+    if found.format != "bundle" and not head["date"]:
+        head["date"] = f"imported {datetime.datetime.now(datetime.UTC).date().isoformat()}"  # the source says no date
     for name in ("device", "runtime", "date"):
         if not head[name]:
             raise LatencyError(f"not known for a new table: {name}", where=str(options.device_yaml or "device.yaml"),
@@ -246,29 +248,24 @@ def _read_onnxruntime(path: Path, options: Options) -> Found:
     return read_ort_profile(path)
 
 
-def _phones() -> Any:
-    try:
-        from archsearch.latency import phones  # type: ignore[attr-defined]
-    except ImportError:
-        return None
-    return phones
-
-
 def _phones_know(path: Path) -> bool:
-    phones = _phones()
-    return phones is not None and bool(phones.recognise(path))
+    from archsearch.latency import phones
+
+    return path.is_file() and phones.recognise(path)
 
 
 def _read_phones(path: Path, options: Options) -> Found:
-    phones = _phones()
-    if phones is None:
-        raise LatencyError("published phone data cannot be read by this installation", where=str(path))
-    devices = [str(name) for name in phones.devices(path)]
+    from archsearch.latency import phones
+
+    devices = phones.devices(path)
+    if not devices:
+        raise LatencyError("holds whole models, no operators", where=str(path),
+                           next_step="import the operator file of the same data")  # fmt: skip
     if options.device not in devices:
         raise LatencyError("which of its devices?", where="--device", got=options.device or "nothing",
                            allowed=", ".join(devices))  # fmt: skip
-    result = phones.import_rows(path, options.device)
-    raise NotImplementedError(result)
+    rows = {row.key: row for row in phones.import_rows(path, options.device)}
+    return Found("phones", rows, dict.fromkeys(rows, str(path)), phones.head(path, options.device))
 
 
 FORMATS: dict[str, Callable[[Path, Options], Found]] = {
