@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli import latency_bundle, latency_import
+from archsearch.cli import latency_bundle, latency_import, latency_measure
 from archsearch.cli.latency_calibrate import EPILOG as CALIBRATE_EPILOG
 from archsearch.cli.latency_calibrate import calibrate
 from archsearch.cli.latency_plan import EPILOG as PLAN_EPILOG
@@ -25,15 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-MEASURE_EPILOG = """Examples:
-
-  archsearch latency measure demo --table tables/my-pc
-
-  archsearch latency measure sd15 --table tables/my-pc --budget 1800
-
-Rows that the table holds are not measured again. Stopped or killed, the same command continues. Leave the machine
-alone meanwhile: runs count only while the reference operator is at its quiet level.
-"""
 PREDICT_EPILOG = """Examples:
 
   archsearch latency predict sd15 --table host-xnnpack-fp32
@@ -68,73 +59,7 @@ Ref = Annotated[str, typer.Argument(metavar="T", help="Latency table: name or fo
 app.command(name="plan", epilog=PLAN_EPILOG)(plan)
 
 
-@app.command(epilog=MEASURE_EPILOG)
-def measure(
-    refs: Refs,
-    table: Annotated[str, typer.Option("--table", "-t", metavar="T", help="Folder of the table; made if need be.")],
-    device: Annotated[str, typer.Option("--device", help="Where to measure: host.")] = "host",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of the runtime.")] = 1,
-    budget: Annotated[
-        float | None, typer.Option("--budget", min=0, help="Start no operator after so many seconds.")
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Measure once more the rows that were timed under load.")
-    ] = False,
-    description: Annotated[str, typer.Option("--description", help="One sentence for a new table.")] = "",
-    json_: Json = False,
-) -> None:
-    """Measure the operators that a table lacks, one by one, and add them to it."""
-    from archsearch.cli.common import emit, emit_json, note
-    from archsearch.latency.measure import check_device
-    from archsearch.latency.measure import measure as measure_ops
-    from archsearch.latency.table import load_table, writable_folder
-
-    check_device(device)
-    folder = writable_folder(table)
-    ops: dict[str, Op] = {}
-    for ref in refs:
-        ops.update(ops_of(ref))
-    try:
-        done = measure_ops(
-            list(ops.values()),
-            folder,
-            device=device,
-            threads=threads,
-            budget_seconds=budget,
-            again=again,
-            description=description,
-        )
-    except KeyboardInterrupt:
-        note("stopped; finished rows are kept, the same command continues")
-        raise typer.Exit(130) from None
-    loaded = load_table(folder)
-    held = sum(key in loaded.rows for key in ops)
-    if json_:
-        emit_json(
-            {
-                "schema": "archsearch.latency_measure/1",
-                "table": loaded.name,
-                "measured": done.rows,
-                "failed": done.failed,
-                "left": done.left,
-                "held": held,
-                "wanted": len(ops),
-                "convert_seconds": round(done.convert_seconds, 1),
-                "measure_seconds": round(done.measure_seconds, 1),
-            }
-        )
-    else:
-        emit(
-            f"{done.rows} operators measured on {loaded.configuration} "
-            f"({_duration(done.convert_seconds)} converting, {_duration(done.measure_seconds)} measuring); "
-            f"{loaded.name} holds {held} of the {len(ops)} wanted, {len(loaded.rows)} in all."
-        )
-        for key, why in done.failed.items():
-            emit(f"failed: {key}: {why}")
-        if done.left:
-            emit(f"{done.left} left: the same command continues.")
-    if done.failed:
-        raise typer.Exit(1)
+app.command(name="measure", epilog=latency_measure.EPILOG)(latency_measure.measure)
 
 
 @app.command(epilog=PREDICT_EPILOG)
@@ -208,22 +133,30 @@ def show(
     from archsearch.cli.common import emit, emit_json
     from archsearch.cli.latency_calibrate import line_of
     from archsearch.errors import LatencyError
-    from archsearch.latency.table import load_table
+    from archsearch.latency.failures import read_failures
+    from archsearch.latency.table import STATE_FIELDS, load_table
 
     table = load_table(ref)
     kinds = sorted({row.kind for row in table.rows.values()})
     if kind is not None and kind not in kinds:
         raise LatencyError("the table has no rows of this kind", where="--kind", got=kind, allowed=", ".join(kinds))
     chosen = [row for row in table.rows.values() if kind in (None, row.kind)]
+    failures = read_failures(table.folder) if table.folder else {}
     if json_:
         emit_json(
-            {**_summary(table), "schema": "archsearch.latency_table_rows/1", "rows": [r._asdict() for r in chosen]}
+            {
+                **_summary(table),
+                "schema": "archsearch.latency_table_rows/1",
+                "rows": [r._asdict() for r in chosen],
+                "failed": failures,
+            }
         )
         return
     fields = ("description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision", "threads",
-              "protocol", "reference", "date", "licence", "notes")  # fmt: skip
-    lines = [table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]
-    emit("\n".join([*lines, f"  calibration: {line_of(table)}"]))
+              *STATE_FIELDS, "protocol", "reference", "date", "licence", "notes")  # fmt: skip
+    head = [table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]
+    head.append(f"  calibration: {line_of(table)}")
+    emit("\n".join([*head, *(f"  not measured: {key}: {why}" for key, why in sorted(failures.items()))]))
     if rows:
         header = ("operator", "ms", "p10", "p90", "x reference", "runs", "provenance", "timing")
         cells = tuple(
@@ -307,12 +240,6 @@ def _kind_line(kind: str, rows: list[OpRow]) -> tuple[str, ...]:
     steady = sum(row.timing == "steady" for row in rows)
     return (kind, str(len(rows)), f"{times[0]:.4g}", f"{times[-1]:.4g}", f"{spreads[len(spreads) // 2]:.1%}",
             f"{steady} of {len(rows)}", ", ".join(sorted({row.provenance for row in rows})))  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _between(found: Prediction) -> str:

@@ -1,50 +1,62 @@
-"""The machine itself as a device: the stand-alone runner in its own process, restarted when a model takes it down."""
+"""The machine itself as a device: the stand-alone runner in a process of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import platform
-import select
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from archsearch.errors import LatencyError, MissingExtraError
+from archsearch.errors import ArchsearchError, LatencyError, MissingExtraError
+from archsearch.latency.pipe import PipeRunner
+from archsearch.latency.targets import (
+    DELEGATES_IN_PYTHON,
+    MAX_SECONDS,
+    MIN_RUNS,
+    PRECISION,
+    PRECISIONS_IN_PYTHON,
+    WARMUP_RUNS,
+    OpFailedError,
+    Setup,
+    Timings,
+    allow,
+)
+
+__all__ = [
+    "MAX_SECONDS",
+    "MIN_RUNS",
+    "PRECISION",
+    "RUNNER",
+    "WARMUP_RUNS",
+    "HostDevice",
+    "HostRunner",
+    "OpFailedError",
+    "Timings",
+    "cpu_name",
+    "describe_host",
+]  # fmt: skip
 
 RUNNER = Path(__file__).with_name("runner.py")
-MIN_RUNS = 5
-WARMUP_RUNS = 3
-PRECISION = 0.02
-MAX_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
+PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
+INSTALL = {"litert": 'pip install "archsearch[litert]"', "tflite-runtime": "archsearch latency runtime --install"}
 
 
-@dataclass(frozen=True)
-class Timings:
-    """Counted runs of one model, the reference operator beside them, and how they were chosen (see ``rows``)."""
-
-    wall_ns: tuple[int, ...]
-    cpu_ns: tuple[int, ...]
-    dropped: int
-    timing: str
-    reference_ns: tuple[int, ...]
-
-
-class OpFailedError(Exception):
-    """One model could not be timed; the device goes on."""
-
-
-class HostRunner:
-    """A runner process with its reference loaded.  Use as a context manager."""
+class HostRunner(PipeRunner):
+    """The runner on this machine."""
 
     def __init__(
-        self, reference: Path, threads: int = 1, quiet_ms: float | None = None, python: str = sys.executable
+        self,
+        reference: Path,
+        threads: int = 1,
+        quiet_ms: float | None = None,
+        python: str = sys.executable,
+        *,
+        runtime: str = "litert",
+        delegate: str = "xnnpack",
+        cpus: Sequence[int] = (),
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Start the runner.
 
@@ -52,134 +64,141 @@ class HostRunner:
             reference: model of the reference operator.
             threads: threads that the runtime may use.
             quiet_ms: what the reference takes when nothing else runs, where an earlier session has seen it.
-            python: interpreter that has one of the runtimes.
+            python: interpreter that has the runtime.
+            runtime: ``litert`` or ``tflite-runtime``.
+            delegate: ``xnnpack``, or ``none`` for the runtime's own kernels.
+            cpus: cores to stay on; all when empty.
+            patience: seconds to wait for an answer beyond the time of measuring.
 
         Raises:
-            MissingExtraError: no LiteRT runtime in that interpreter.
+            MissingExtraError: that runtime is not installed there.
             LatencyError: the runner does not start.
         """
-        self._command = [python, "-u", str(RUNNER)]
-        quiet_ns = None if quiet_ms is None else round(quiet_ms * 1e6)
-        self._hello = {"reference": str(reference), "threads": threads, "quiet_ns": quiet_ns}
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the runner
-        self._process: subprocess.Popen[bytes] | None = None
-        self.runtime, self.version, self.quiet_ms = self._start()
+        self._runtime = runtime
+        hello = {**hello_of(runtime, delegate, threads, cpus, quiet_ms), "reference": str(reference)}
+        super().__init__([python, "-u", str(RUNNER)], hello, patience)
 
-    def _start(self) -> tuple[str, str, float]:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._hello["threads"]), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=environment
-        )
-        try:
-            answer = self._ask(self._hello, PATIENCE_SECONDS)
-        except OpFailedError as error:
-            self._stop()
-            self._log.close()
-            words = str(error)
-            if "ModuleNotFoundError" in words or "ImportError" in words:
-                raise MissingExtraError("measuring needs ai-edge-litert", got=words,
-                                        next_step='pip install "archsearch[litert]"') from error  # fmt: skip
-            raise LatencyError("the runner does not start", where=self._command[0], got=words) from error
-        return str(answer["runtime"]), str(answer["version"]), answer["reference_ns"] / 1e6
+    def refused(self, words: str) -> ArchsearchError:
+        """A missing runtime, or a runner that does not start for another reason."""
+        return missing_runtime(words, self._runtime) or super().refused(words)
 
-    def time(self, path: Path, *, max_seconds: float = MAX_SECONDS, precision: float = PRECISION) -> Timings:
-        """Time one model.
+
+def hello_of(
+    runtime: str, delegate: str, threads: int, cpus: Sequence[int], quiet_ms: float | None
+) -> dict[str, object]:
+    """The first line to a runner, its reference apart."""
+    return {
+        "runtime": PACKAGES[runtime],
+        "delegate": delegate,
+        "threads": threads,
+        "cpus": list(cpus),
+        "quiet_ns": None if quiet_ms is None else round(quiet_ms * 1e6),
+    }
+
+
+def missing_runtime(words: str, runtime: str) -> MissingExtraError | None:
+    """The error for a Python that lacks the runtime, if the words say so."""
+    if not any(name in words for name in ("ModuleNotFoundError", "ImportError", "PackageNotFoundError")):
+        return None
+    return MissingExtraError(f"measuring needs {PACKAGES[runtime]}", got=words, next_step=INSTALL[runtime])
+
+
+class HostDevice:
+    """The machine that the command runs on."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Check what is asked of it.
 
         Raises:
-            OpFailedError: the runtime refused or crashed on it, or hung.
+            MissingExtraError: the runtime is not installed.
+            LatencyError: a delegate or precision that the runtimes' Python interface does not have.
         """
-        if self._process is None:
-            self._start()
-        job = {"id": path.name, "path": str(path), "warmup": WARMUP_RUNS, "min_runs": MIN_RUNS,
-               "max_seconds": max_seconds, "precision": precision}  # fmt: skip
-        answer = self._ask(job, max_seconds * 3 + PATIENCE_SECONDS)
-        timing = "cpu" if answer["clock"] == "cpu" else "steady" if answer["steady"] else "unsteady"
-        return Timings(tuple(answer["wall_ns"]), tuple(answer["cpu_ns"]), int(answer["dropped"]), timing,
-                       tuple(answer["reference_ns"]))  # fmt: skip
+        from archsearch.latency.runtimes import python_of
 
-    def _ask(self, job: dict[str, object], patience: float) -> dict[str, Any]:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(job).encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            raise OpFailedError(self._ending()) from None
-        ready, _, _ = select.select([process.stdout], [], [], patience)
-        if not ready:
-            self._stop()
-            raise OpFailedError(f"no answer within {patience:.0f} s")
-        line = process.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise OpFailedError(self._ending())
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise OpFailedError(answer["error"])
-        return answer
+        allow("delegate", setup.delegate, DELEGATES_IN_PYTHON, "the host")
+        allow("precision", setup.precision, PRECISIONS_IN_PYTHON, "the host")
+        self._setup = setup
+        self._python = python_of(setup.runtime, setup.tools.python)
 
-    def _ending(self) -> str:
-        """Bury a runner that ended by itself; its code and last words.  The next job starts another."""
-        assert self._process is not None
-        code = self._process.wait()
-        self._stop()
-        self._log.seek(0)
-        lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
-        return f"the runner ended with code {code}: {lines[-1][:300] if lines else 'no output'}"
+    def describe(self) -> dict[str, object]:
+        """The fields of ``table.yaml`` that this machine decides."""
+        return describe_host(self._setup.threads, self._setup, self._python)
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def state(self) -> dict[str, str]:
+        """Battery and temperature, where the machine has them."""
+        from archsearch.latency import runner
 
-    def __enter__(self) -> HostRunner:
-        return self
+        return runner.state()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-        self._log.close()
+    def start(self, reference: Path, quiet_ms: float | None) -> HostRunner:
+        """A runner process."""
+        setup = self._setup
+        return HostRunner(reference, setup.threads, quiet_ms, self._python, runtime=setup.runtime,
+                          delegate=setup.delegate, cpus=setup.cpus, patience=setup.tools.patience_seconds)  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing to leave."""
 
 
-def describe_host(threads: int) -> dict[str, object]:
-    """The fields of ``table.yaml`` that this machine decides."""
+def describe_host(threads: int, setup: Setup | None = None, python: str = sys.executable) -> dict[str, object]:
+    """The fields of ``table.yaml`` that this machine decides.
+
+    Raises:
+        MissingExtraError: the runtime is not installed.
+        LatencyError: that interpreter does not run.
+    """
+    setup = setup or Setup(threads=threads)
+    return head_from(setup, ask_once([python, "-u", str(RUNNER)], setup), "host")
+
+
+def head_from(setup: Setup, told: dict[str, Any], name: str) -> dict[str, object]:
+    """The fields of ``table.yaml`` from what a runner tells about its machine."""
     return {
-        "device": f"host, {os.cpu_count()} cores of {cpu_name()}",
-        "soc": cpu_name(),
-        "os": f"{_distribution()}, {platform.system()} {platform.release()}, {platform.machine()}",
-        "runtime": "ai-edge-litert",
-        "runtime_version": _version("ai-edge-litert"),
-        "delegate": "xnnpack",
-        "precision": "fp32",
-        "threads": threads,
+        "device": f"{name}, {told['cores']} cores of {told['cpu']}",
+        "soc": told["cpu"],
+        "os": told["os"],
+        "runtime": PACKAGES[setup.runtime],
+        "runtime_version": told["version"],
+        "delegate": setup.delegate,
+        "precision": setup.precision,
+        "threads": setup.threads,
+        "affinity": setup.affinity,
+        "governor": told["governor"],
+        "battery": told["battery"],
+        "thermal": told["thermal"],
     }
+
+
+def ask_once(command: Sequence[str], setup: Setup) -> dict[str, Any]:
+    """What a runner tells about its machine.
+
+    Raises:
+        MissingExtraError: the runtime is not installed there.
+        LatencyError: the runner does not run.
+    """
+    import json
+
+    job = json.dumps({"describe": True, "runtime": PACKAGES[setup.runtime]}).encode() + b"\n"
+    try:
+        done = subprocess.run(list(command), input=job, capture_output=True, timeout=setup.tools.patience_seconds,
+                              check=False)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LatencyError("the runner does not start", where=command[0], got=str(error)) from error
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no output"]
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        told = {"error": f"ended with code {done.returncode}: {lines[-1][:300]}"}
+    if not isinstance(told, dict) or "error" in told:
+        words = str(told["error"] if isinstance(told, dict) else told)
+        raise missing_runtime(words, setup.runtime) or LatencyError(
+            "the runner does not start", where=command[0], got=words
+        )
+    return told
 
 
 def cpu_name() -> str:
     """The processor as the system names it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    from archsearch.latency import runner
 
-
-def _distribution() -> str:
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except (OSError, KeyError):
-        return platform.platform(terse=True)
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError as error:
-        raise MissingExtraError(f"measuring needs {name}", next_step='pip install "archsearch[litert]"') from error
+    return runner.cpu_name()

@@ -1,37 +1,66 @@
-"""Measuring operators into a table: convert, time, journal, compact; resumable after a kill at any moment."""
+"""Measuring operators and blocks into a table: convert, time, journal, compact; resumable after a kill at any moment.
+
+The device may be any (see :mod:`archsearch.latency.targets`); what is measured is anything with a ``key``, a ``kind``,
+``macs`` and ``params`` that the converter knows.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from archsearch.cost.block import Workload
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
 from archsearch.latency.conversion import OpModel, cache_folder, convert_ops, converter_version
-from archsearch.latency.host import MAX_SECONDS, HostRunner, OpFailedError, Timings, describe_host
-from archsearch.latency.journal import JOURNAL, JournalWriter
+from archsearch.latency.failures import read_failures, write_failures
+from archsearch.latency.journal import JOURNAL, JournalWriter, read_journal
 from archsearch.latency.progress import Progress
+from archsearch.latency.quantise import is_quantised, quantisation, quantise_all
 from archsearch.latency.rows import OpRow
 from archsearch.latency.runner import STEADY
-from archsearch.latency.table import OPS, TABLE, TEXT_FIELDS, LatencyTable, load_table
+from archsearch.latency.table import OPS, STATE_FIELDS, TABLE, TEXT_FIELDS, LatencyTable, load_table
+from archsearch.latency.targets import (
+    MAX_SECONDS,
+    Device,
+    OpFailedError,
+    Runner,
+    Setup,
+    Timings,
+    open_device,
+    parse_target,
+)
 from archsearch.latency.write import ops_bytes, write_table
 
 REFERENCE = Op("conv2d", ((1, 64, 32, 32),), (("bias", 1), ("g", 1), ("k", 3), ("out", 64), ("s", 1)))
 CHUNK_OPS = 192
 CHUNK_BYTES = 1_000_000_000
-PROTOCOL = (
+CONVERSION = (
     "Each operator is a model of its own, converted by litert-torch {converter} with images in NHWC, random weights "
-    "and inputs. Warm-up, then runs in blocks of 50 ms between blocks of the reference operator, at least 5 runs and "
+    "and inputs. "
+)
+PROTOCOL = (
+    CONVERSION + "Warm-up, then runs in blocks of 50 ms between blocks of the reference operator, at least 5 runs and "
     "until the 95 % confidence interval of the median is within 2 % of it, at most {max_seconds:g} s. Runs count while "
     "the reference stands within 10 % of its quiet level and the scheduler does not take the core away; operators "
     "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. "
     "latency_ms is the median, p10_ms and p90_ms quantiles of the counted runs, one call from Python included (about "
     "0.001 ms). Weights and activations are warm in the caches."
 )
+PHONE_PROTOCOL = (
+    CONVERSION + "benchmark_model runs it in blocks of about a second between blocks of the reference operator, each a "
+    "process of its own with warm-up, at least 5 runs and 2 blocks and until the 95 % confidence interval of the "
+    "median (from the runs' spread, taken as normal, and from the blocks' medians) is within 2 % of it, at most "
+    "{max_seconds:g} s. Blocks count while the reference stands within 10 % of its quiet level; operators that got no "
+    "such block are measured again at the end, and what then remains is marked unsteady. latency_ms is the median, "
+    "p10_ms and p90_ms are the 5th and 95th percentile, which is what benchmark_model tells; it counts in microseconds."
+)
+SAME = ("soc", "runtime", "runtime_version", "delegate", "precision", "threads", "quantisation")
 
 
 @dataclass(frozen=True)
@@ -46,10 +75,10 @@ class Measured:
 
 
 def measure(
-    ops: Sequence[Op],
+    ops: Sequence[Workload],
     folder: Path,
     *,
-    device: str = "host",
+    device: str | Setup = "host",
     threads: int = 1,
     budget_seconds: float | None = None,
     max_seconds: float = MAX_SECONDS,
@@ -61,17 +90,19 @@ def measure(
 ) -> Measured:
     """Measure those of ``ops`` that the table in ``folder`` lacks, in their order; makes the table if need be.
 
+    ``device`` is a device string, measured with LiteRT, XNNPACK and fp32 on ``threads`` threads, or a whole set-up.
     With ``again``, rows of ``ops`` that were timed under load are measured once more, too; the quieter one stays.
     Every finished row is on disk before the next operator starts, so that a kill loses at most one; the same call
     continues.  After ``budget_seconds`` no further operator is started.
 
     Raises:
-        MissingExtraError: litert-torch or ai-edge-litert is not installed.
-        LatencyError: another device than ``host``; a table of another configuration; a folder that cannot be
-            written or is being measured into by somebody else.
+        MissingExtraError: litert-torch or the runtime is not installed.
+        DeviceLostError: the device went away; what was finished is in the table.
+        LatencyError: a device that cannot be reached or lacks what is asked of it; a table of another configuration; a
+            folder that cannot be written or is being measured into by somebody else.
     """
-    check_device(device)
-    session = _Session(folder, threads, cache or cache_folder(), max_seconds, budget_seconds)
+    setup = device if isinstance(device, Setup) else Setup(target=parse_target(device), threads=threads)
+    session = _Session(folder, setup, cache or cache_folder(), max_seconds, budget_seconds)
     session.open(description, licence)
     try:
         with Progress(show_progress) as progress:
@@ -80,24 +111,14 @@ def measure(
         session.close()
 
 
-def check_device(device: str) -> None:
-    """Refuse what cannot be measured on.
-
-    Raises:
-        LatencyError: any device but ``host``.
-    """
-    if device != "host":
-        raise LatencyError("this device cannot be measured on yet", where="device", got=device, allowed="host")
-
-
 class _Session:
     """One run over one table."""
 
     def __init__(
-        self, folder: Path, threads: int, cache: Path, max_seconds: float, budget_seconds: float | None
+        self, folder: Path, setup: Setup, cache: Path, max_seconds: float, budget_seconds: float | None
     ) -> None:
         self.folder = folder
-        self.threads = threads
+        self.setup = setup
         self.cache = cache
         self.max_seconds = max_seconds
         self.end = time.monotonic() + budget_seconds if budget_seconds is not None else float("inf")
@@ -105,14 +126,24 @@ class _Session:
         self.rows: dict[str, OpRow] = {}
         self.new: dict[str, OpRow] = {}
         self.failed: dict[str, str] = {}
+        self.earlier: dict[str, str] = {}  # failures of sessions before
+        self.undelegated: dict[str, bool] = {}  # by operator: whether nodes of it were left to the processor
         self.convert_seconds = 0.0
 
     def open(self, description: str, licence: str) -> None:
-        """Create or check the table, and take its journal."""
-        host = describe_host(self.threads)
+        """Reach the device, create or check the table, and take its journal."""
+        self.device: Device = open_device(self.setup)
+        try:
+            self._open_table({**self.device.describe(), "quantisation": quantisation(self.setup.precision)},
+                             description, licence)  # fmt: skip
+        except BaseException:
+            self.device.close()
+            raise
+
+    def _open_table(self, told: dict[str, object], description: str, licence: str) -> None:
         try:
             if not (self.folder / TABLE).exists():
-                self._create(host, description, licence)
+                self._create(told, description, licence)
             self.journal = JournalWriter(self.folder / JOURNAL)
         except OSError as error:
             raise LatencyError(f"the table cannot be written ({error.strerror})", where=str(self.folder)) from error
@@ -121,26 +152,32 @@ class _Session:
                 draft.unlink(missing_ok=True)
         try:
             table = load_table(self.folder)
-            for name in ("soc", "runtime", "runtime_version", "delegate", "precision", "threads"):
-                if getattr(table, name) != host[name]:
+            for name in SAME:
+                if getattr(table, name) != told[name]:
                     raise LatencyError(f"the table was measured with another {name}", where=str(self.folder),
-                                       got=host[name], allowed=getattr(table, name),
+                                       got=told[name], allowed=getattr(table, name),
                                        next_step="measure into another table")  # fmt: skip
+            if table.affinity != told["affinity"] and (table.rows or table.affinity):
+                raise LatencyError("the table was measured on other cores", where="--cpus",
+                                   got=told["affinity"] or "all", allowed=table.affinity or "all",
+                                   next_step="measure into another table")  # fmt: skip
+            self.earlier = {**read_failures(self.folder), **dict(read_journal(self.folder / JOURNAL).failed)}
         except BaseException:
             self.journal.close()
             raise
         self.rows = dict(table.rows)
-        self.head = head_of(table)
+        self.head = {**head_of(table), **{name: told[name] for name in STATE_FIELDS if told.get(name)}}
 
-    def _create(self, host: dict[str, object], description: str, licence: str) -> None:
+    def _create(self, told: dict[str, object], description: str, licence: str) -> None:
         rows = self.folder / OPS
         if rows.exists() and rows.read_bytes() != ops_bytes([]):
             raise LatencyError(f"rows without their {TABLE}", where=str(rows), next_step="restore it, or remove both")
+        protocol = PHONE_PROTOCOL if self.setup.target.kind == "adb" else PROTOCOL
         head: dict[str, object] = {
-            **host,
+            **told,
             "name": self.folder.resolve().name,
             "description": description or "Measured here.",
-            "protocol": PROTOCOL.format(converter=converter_version(), max_seconds=self.max_seconds),
+            "protocol": protocol.format(converter=converter_version(), max_seconds=self.max_seconds),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "licence": licence,
             "notes": "",
@@ -149,14 +186,32 @@ class _Session:
         write_table(self.folder, head, [])
 
     def close(self) -> None:
-        """Compact the journal into ``ops.csv``."""
+        """Compact the journal into ``ops.csv`` and ``failed.csv``, and leave the device."""
         assert self.journal is not None
         try:
+            failed = {key: why for key, why in {**self.earlier, **self.failed}.items() if key not in self.rows}
+            write_failures(self.folder, failed)
+            self._note_state()
             write_table(self.folder, self.head, self.rows.values(), self.journal)
         finally:
             self.journal.close()
+            self.device.close()
 
-    def run(self, ops: Sequence[Op], again: bool, progress: Progress) -> Measured:
+    def _note_state(self) -> None:
+        """What changed while it was measured: battery and thermal state, and how much the delegate took."""
+        with contextlib.suppress(LatencyError, TimeoutError):  # the device may be gone
+            for name, after in self.device.state().items():
+                before = self.head.get(name)
+                if self.new and after and before and after != before:
+                    self.head[name] = f"{before} at the start of the last session, {after} at its end"
+        if self.undelegated:
+            left = [key for key, some in self.undelegated.items() if some]
+            of = f"of {len(self.undelegated)} operators of the last session"
+            self.head["delegated"] = f"every node {of}" if not left else (
+                f"every node of {len(self.undelegated) - len(left)} {of}; `undelegated` in graph marks the others"
+            )  # fmt: skip
+
+    def run(self, ops: Sequence[Workload], again: bool, progress: Progress) -> Measured:
         """Measure what is missing, then once more what was timed under load."""
         todo = [op for op in ops if op.key not in self.rows]
         start = time.monotonic()
@@ -165,7 +220,7 @@ class _Session:
             models = self._convert([REFERENCE, *first], progress)
             if not models or models[0].key != REFERENCE.key:
                 raise LatencyError("the reference operator cannot be converted", got=self.failed.get(REFERENCE.key))
-            with HostRunner(models[0].path, self.threads, self._quiet_ms()) as runner:
+            with self.device.start(models[0].path, self._quiet_ms()) as runner:
                 self._measure(runner, models if REFERENCE in first else models[1:], progress)
                 for chunk in rest:
                     if time.monotonic() < self.end:
@@ -176,23 +231,41 @@ class _Session:
             len(self.new), self.failed, left, self.convert_seconds, time.monotonic() - start - self.convert_seconds
         )
 
-    def _convert(self, ops: Sequence[Op], progress: Progress) -> list[OpModel]:
+    def _convert(self, ops: Sequence[Workload], progress: Progress) -> list[OpModel]:
         start = time.monotonic()
         with progress.task("converting", len(ops)) as task:
-            models, failures = convert_ops(ops, self.cache, done=task.advance)
+            models, failures = self._models(ops, task.advance)
         self.convert_seconds += time.monotonic() - start
         for key, why in failures.items():
             self._fail(key, why)
         return [models[op.key] for op in dict.fromkeys(ops) if op.key in models]
 
-    def _measure(self, runner: HostRunner, models: Sequence[OpModel], progress: Progress) -> None:
+    def _models(
+        self, ops: Sequence[Workload], done: Callable[[int], None] = lambda n: None
+    ) -> tuple[dict[str, OpModel], dict[str, str]]:
+        """Models in the precision that is measured, and why those that failed did."""
+        models, failures = convert_ops(ops, self.cache, done=done)
+        if is_quantised(self.setup.precision):
+            models, more = quantise_all(models.values(), self.setup.precision)
+            failures |= more
+        return models, failures
+
+    def _time(self, runner: Runner, model: OpModel) -> OpRow:
+        timings = runner.time(model.path, max_seconds=self.max_seconds)
+        if timings.undelegated is not None and self.setup.delegate != "none":
+            self.undelegated[model.key] = timings.undelegated > 0
+            if timings.undelegated:
+                model = model._replace(graph=f"{model.graph}; {timings.undelegated} undelegated")
+        return row_of(model, timings)
+
+    def _measure(self, runner: Runner, models: Sequence[OpModel], progress: Progress) -> None:
         with progress.task("measuring", len(models)) as task:
             for model in models:
                 if time.monotonic() >= self.end:
                     return
                 task.show(model.key)
                 try:
-                    self._keep(row_of(model, runner.time(model.path, max_seconds=self.max_seconds)))
+                    self._keep(self._time(runner, model))
                 except OpFailedError as error:
                     self._fail(model.key, str(error))
                 task.advance(1)
@@ -202,7 +275,7 @@ class _Session:
         levels = sorted(row.reference_ms for row in self.rows.values() if row.timing == "steady" and row.reference_ms)
         return levels[len(levels) // 20] if levels else None
 
-    def _under_load(self, ops: Sequence[Op]) -> list[Op]:
+    def _under_load(self, ops: Sequence[Workload]) -> list[Workload]:
         """Operators whose row is marked so, or was taken as steady before the quiet level was known."""
         limit = STEADY * (self._quiet_ms() or 0.0)
         rows = ((op, self.rows[op.key]) for op in ops if op.key in self.rows)
@@ -211,19 +284,19 @@ class _Session:
             if row.provenance == "measured" and (row.timing != "steady" or (row.reference_ms or 0.0) > limit)
         ]  # fmt: skip
 
-    def _once_more(self, runner: HostRunner, ops: Sequence[Op], progress: Progress) -> None:
+    def _once_more(self, runner: Runner, ops: Sequence[Workload], progress: Progress) -> None:
         """Measure once more what was timed under load; the quieter of the two measurements stays."""
         drifted = self._under_load(ops)
         if not drifted or time.monotonic() >= self.end:
             return
-        models, _ = convert_ops(drifted, self.cache)
+        models, _ = self._models(drifted)
         with progress.task("measuring again", len(models)) as task:
             for model in models.values():
                 if time.monotonic() >= self.end:
                     return
                 task.show(model.key)
                 try:
-                    row = row_of(model, runner.time(model.path, max_seconds=self.max_seconds))
+                    row = self._time(runner, model)
                 except OpFailedError:
                     continue
                 if _quieter(row, self.rows[row.key]):
@@ -246,9 +319,9 @@ def head_of(table: LatencyTable) -> dict[str, object]:
     return {name: getattr(table, name) for name in ("name", "threads", "reference", *TEXT_FIELDS)}
 
 
-def _chunks(ops: Sequence[Op]) -> list[list[Op]]:
+def _chunks(ops: Sequence[Workload]) -> list[list[Workload]]:
     """Operators that are converted before they are measured, so that rows come early and the disk is not flooded."""
-    chunks: list[list[Op]] = [[]]
+    chunks: list[list[Workload]] = [[]]
     weight = 0
     for op in ops:
         if chunks[-1] and (len(chunks[-1]) == CHUNK_OPS or weight + 4 * op.params > CHUNK_BYTES):
@@ -270,22 +343,29 @@ def _quieter(new: OpRow, old: OpRow) -> bool:
 
 def row_of(model: OpModel, timings: Timings) -> OpRow:
     """The row of a timed model: median, quantiles, ratio to the reference."""
-    runs = sorted(timings.cpu_ns if timings.timing == "cpu" else timings.wall_ns)
-    latency_ms = statistics.median(runs) / 1e6
+    if timings.summary is not None:
+        low, median, high, runs = timings.summary
+        cpu_ms = None
+    else:
+        counted = sorted(timings.cpu_ns if timings.timing == "cpu" else timings.wall_ns)
+        low, median, high = quantile(counted, 0.1), statistics.median(counted), quantile(counted, 0.9)
+        runs = len(counted)
+        cpu_ms = statistics.median(timings.cpu_ns) / 1e6
+    latency_ms = median / 1e6
     reference_ms = statistics.median(timings.reference_ns) / 1e6
     return OpRow(
         key=model.key,
         kind=model.key.split("[", 1)[0],
         latency_ms=latency_ms,
-        p10_ms=min(quantile(runs, 0.1) / 1e6, latency_ms),
-        p90_ms=max(quantile(runs, 0.9) / 1e6, latency_ms),
+        p10_ms=min(low / 1e6, latency_ms),
+        p90_ms=max(high / 1e6, latency_ms),
         provenance="measured",
-        runs=len(runs),
+        runs=runs,
         dropped=timings.dropped,
         timing=timings.timing,  # type: ignore[arg-type]
         ratio=latency_ms / reference_ms,
         reference_ms=reference_ms,
-        cpu_ms=statistics.median(timings.cpu_ns) / 1e6,
+        cpu_ms=cpu_ms,
         graph=model.graph,
         measured_at=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )

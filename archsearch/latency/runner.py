@@ -2,28 +2,42 @@
 
 Reads one JSON object a line from stdin, answers each with one JSON object a line on stdout:
 
-    {"reference": "ref.tflite", "threads": 1, "quiet_ns": level of an earlier session or null}
+    {"reference": "ref.tflite", "threads": 1, "quiet_ns": level of an earlier session or null, and optional:
+     "runtime": "ai-edge-litert" or "tflite-runtime", "delegate": "xnnpack" or "none", "cpus": [cores to stay on]}
         -> {"runtime": ..., "version": ..., "reference_ns": quiet level}
     {"id": ..., "path": "op.tflite", "warmup": 3, "min_runs": 5, "max_seconds": 10.0, "precision": 0.02}
         -> {"id": ..., "wall_ns": [...], "cpu_ns": [...], "clock": "wall", "steady": true, "dropped": n,
-            "reference_ns": [...]}
+            "reference_ns": [...], "delegated": [nodes that the delegate took, all nodes] or null}
+    {"describe": true, "runtime": ...}
+        -> {"cores": n, "cpu": ..., "os": ..., "version": ..., "governor": ..., "battery": ..., "thermal": ...}
 
+A job with "remove": true deletes its file when it is done.
 Runs come in short blocks with a block of the reference model before and after each.  A block is steady when both
 stand within ``STEADY`` of the reference's quiet level, the fifth percentile of its blocks in this session or the level
 of an earlier one, whichever is lower; a run is clean when the scheduler did not take the core away
 meanwhile (processor time tells; one thread only).  Clean runs of steady blocks count.  Runs repeat until the 95 %
 confidence interval of their median is within ``precision`` of it on either side, or ``max_seconds`` are over; then
 what there is counts, ``steady`` is false, and ``clock`` says ``cpu`` where fewer than ``min_runs`` were clean.
+
+A model that runs longer than ``WATCH_SECONDS`` on one thread gives such blocks too rarely.  It is *watched*: a second
+thread on the same core runs the reference every ``WATCH_EVERY`` seconds meanwhile.  Its time is taken off, and what is
+left is divided by how much slower than its quiet level the reference was: ``clock`` says ``scaled``, ``wall_ns`` are
+the scaled times, ``reference_ns`` the quiet level, ``levels_ns`` what the reference took beside each run.
 """
 
 from __future__ import annotations
 
 import bisect
+import importlib
 import json
 import math
+import os
+import platform
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 BLOCK_SECONDS = 0.05
@@ -34,28 +48,33 @@ STEADY = 1.10
 STOLEN_SHARE = 0.05
 STOLEN_NS = 20000
 WARMUP_SECONDS = 0.01
+WATCH_SECONDS = 0.2
+WATCH_EVERY = 0.05
 
 
-def load_runtime() -> tuple[str, str, Any]:
-    """(name, version, Interpreter) of the first runtime that is installed."""
-    try:
-        from ai_edge_litert import interpreter
-
-        name = "ai-edge-litert"
-    except ImportError:
-        from tflite_runtime import interpreter
-
-        name = "tflite-runtime"
+def load_runtime(wanted: str | None = None) -> tuple[str, str, Any]:
+    """(name, version, interpreter module) of the runtime that is wanted, or of the first that is installed."""
     from importlib.metadata import version
 
-    return name, version(name), interpreter.Interpreter
+    names = [wanted] if wanted else ["ai-edge-litert", "tflite-runtime"]
+    for name in names:
+        try:
+            module = importlib.import_module(f"{name.replace('-', '_')}.interpreter")
+            return name, version(name), module
+        except ImportError:
+            if name == names[-1]:
+                raise
+    raise AssertionError
 
 
-def open_model(Interpreter: Any, path: str, threads: int, seed: int) -> Any:
+def open_model(runtime: Any, path: str, threads: int, seed: int, delegate: str = "xnnpack") -> Any:
     """An interpreter with its inputs filled: floats in [0, 1), integers small."""
     import numpy as np
 
-    model = Interpreter(model_path=path, num_threads=threads)
+    extra = {}
+    if delegate == "none":
+        extra["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    model = runtime.Interpreter(model_path=path, num_threads=threads, **extra)
     model.allocate_tensors()
     rng = np.random.default_rng(seed)
     for detail in model.get_input_details():
@@ -65,6 +84,27 @@ def open_model(Interpreter: Any, path: str, threads: int, seed: int) -> Any:
             value = rng.integers(0, 2, detail["shape"]).astype(detail["dtype"])
         model.set_tensor(detail["index"], value)
     return model
+
+
+def delegated(model: Any) -> list[int] | None:
+    """[nodes that a delegate took, all nodes]: a delegate's node replaces what lies between its inputs and outputs."""
+    try:
+        nodes = model._get_ops_details()
+    except AttributeError:
+        return None
+    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    made = {int(tensor): node for node in own for tensor in node["outputs"]}
+    taken = set()
+    for node in nodes:
+        if node["op_name"] == "DELEGATE":
+            inputs = {int(tensor) for tensor in node["inputs"]}
+            queue = [int(tensor) for tensor in node["outputs"]]
+            while queue:
+                inner = made.get(queue.pop())
+                if inner is not None and inner["index"] not in taken:
+                    taken.add(inner["index"])
+                    queue += [int(tensor) for tensor in inner["inputs"] if int(tensor) not in inputs]
+    return [len(taken), len(own)]
 
 
 def timed(invoke: Callable[[], None], cpu_clock: Callable[[], int]) -> tuple[int, int]:
@@ -95,8 +135,9 @@ def half_interval(values: Sequence[float]) -> float:
 class Reference:
     """The reference model and its quiet level."""
 
-    def __init__(self, model: Any, quiet_ns: int | None = None) -> None:
+    def __init__(self, model: Any, quiet_ns: int | None = None, spare: Any = None) -> None:
         self.model = model
+        self.spare = spare  # a second interpreter, for the watch
         self.known = quiet_ns
         self.levels: list[int] = []  # ascending
 
@@ -114,11 +155,74 @@ class Reference:
         return level if self.known is None else min(level, self.known)
 
 
+class Watch(threading.Thread):
+    """Runs the reference now and then while another thread of the same core is at work."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(daemon=True)
+        self.model = model
+        self.samples: list[tuple[int, int, int]] = []  # start, wall ns taken, processor ns of the second of two runs
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        """Sample until told to stop; the first of two runs warms the caches."""
+        while not self.over.wait(WATCH_EVERY):
+            start = time.perf_counter_ns()
+            self.model.invoke()
+            _, cpu = timed(self.model.invoke, time.thread_time_ns)
+            self.samples.append((start, time.perf_counter_ns() - start, cpu))
+
+    def beside(self, start: int, end: int) -> tuple[int, float]:
+        """(wall ns that sampling took, mean processor ns of the reference) between two times; level 0 if none."""
+        own = [sample for sample in self.samples if start <= sample[0] < end]
+        return sum(sample[1] for sample in own), sum(sample[2] for sample in own) / max(len(own), 1)
+
+
+def measure_watched(model: Any, reference: Reference, job: dict[str, Any], limit: float) -> dict[str, Any]:
+    """Time a model whose runs are long beside the watch."""
+    watch = Watch(reference.spare)
+    watch.start()
+    scaled: list[float] = []
+    cpus: list[int] = []
+    levels: list[float] = []
+    missed = 0
+    try:
+        while True:
+            start = time.perf_counter_ns()
+            wall, cpu = timed(model.invoke, time.thread_time_ns)
+            taken, level = watch.beside(start, start + wall)
+            if level:
+                scaled.append((wall - taken) * reference.quiet() / level)
+                cpus.append(cpu)
+                levels.append(level)
+            else:
+                missed += 1
+            enough = len(scaled) >= job["min_runs"]
+            if enough and (half_interval(scaled) <= job["precision"] or time.perf_counter() > limit):
+                break
+            if missed > 10 * job["min_runs"]:
+                raise RuntimeError("the watch does not get a turn beside this model")
+    finally:
+        watch.over.set()
+        watch.join()
+    return {
+        "wall_ns": [round(value) for value in scaled],
+        "cpu_ns": cpus,
+        "clock": "scaled",
+        "steady": True,
+        "dropped": missed,
+        "reference_ns": [reference.quiet()],
+        "levels_ns": [round(level) for level in levels],
+    }
+
+
 def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int) -> dict[str, Any]:
     """Time one model beside the reference."""
     cpu_clock = time.thread_time_ns if threads == 1 else time.process_time_ns
     limit = time.perf_counter() + job["max_seconds"]
-    warm_up(model.invoke, job["warmup"], limit)
+    seconds = warm_up(model.invoke, job["warmup"], limit)
+    if seconds > WATCH_SECONDS and threads == 1 and reference.spare is not None:
+        return measure_watched(model, reference, job, limit)
     counted: list[tuple[int, int]] = []
     clean: list[tuple[int, int]] = []
     everything: list[tuple[int, int]] = []
@@ -154,13 +258,17 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
     }
 
 
-def warm_up(invoke: Callable[[], None], runs: int, limit: float) -> None:
-    """At least ``runs`` runs and ``WARMUP_SECONDS``."""
+def warm_up(invoke: Callable[[], None], runs: int, limit: float) -> float:
+    """At least ``runs`` runs and ``WARMUP_SECONDS``; one run where it takes seconds.  Seconds of the last one."""
     end = time.perf_counter() + WARMUP_SECONDS
     done = 0
-    while (done < runs or time.perf_counter() < end) and time.perf_counter() < limit:
+    last = 0.0
+    while (done < runs or time.perf_counter() < end) and time.perf_counter() < limit and last < 1.0:
+        start = time.perf_counter()
         invoke()
+        last = time.perf_counter() - start
         done += 1
+    return last
 
 
 def run_block(invoke: Callable[[], None], cpu_clock: Callable[[], int], limit: float) -> list[tuple[int, int]]:
@@ -172,27 +280,114 @@ def run_block(invoke: Callable[[], None], cpu_clock: Callable[[], int], limit: f
     return runs
 
 
+def first_line(*patterns: str) -> str:
+    """The first line of the first file that can be read; empty if there is none."""
+    for pattern in patterns:
+        for path in sorted(Path("/").glob(pattern.lstrip("/"))):
+            text = read(path).split("\n")[0].strip(" \t\r\0")
+            if text:
+                return text
+    return ""
+
+
+def read(path: Path) -> str:
+    """A file of the system, empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def cpu_name() -> str:
+    """The processor as the system names it; a board's name where the processor has none."""
+    for line in read(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return first_line("/proc/device-tree/model") or platform.processor() or platform.machine()
+
+
+def os_name() -> str:
+    """Distribution, kernel and machine."""
+    name = platform.platform(terse=True)
+    for line in read(Path("/etc/os-release")).splitlines():
+        if line.startswith("PRETTY_NAME="):
+            name = line.split("=", 1)[1].strip().strip("\"'")
+    return f"{name}, {platform.system()} {platform.release()}, {platform.machine()}"
+
+
+def state() -> dict[str, str]:
+    """Battery and temperature, where the machine tells."""
+    charge = first_line("/sys/class/power_supply/BAT*/capacity")
+    status = first_line("/sys/class/power_supply/BAT*/status")
+    zones = [read(path).strip() for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    degrees = [int(zone) / 1000 for zone in zones if zone.isdigit()]
+    return {
+        "battery": f"{charge} %, {status}" if charge else "",
+        "thermal": f"hottest zone {max(degrees):.0f} C" if degrees else "",
+    }
+
+
+def describe(runtime: str) -> dict[str, Any]:
+    """The machine, and the version of the runtime on it."""
+    from importlib.metadata import version
+
+    governor = first_line("/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+    return {"cores": os.cpu_count(), "cpu": cpu_name(), "os": os_name(), "version": version(runtime),
+            "governor": governor, **state()}  # fmt: skip
+
+
+class Session:
+    """What the runner holds between two lines."""
+
+    def __init__(self) -> None:
+        self.runtime: Any = None
+        self.reference: Reference | None = None
+        self.threads = 1
+        self.delegate = "xnnpack"
+
+    def hello(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Load the runtime and the reference."""
+        if job.get("cpus"):
+            try:
+                os.sched_setaffinity(0, job["cpus"])
+            except OSError as error:
+                there = sorted(os.sched_getaffinity(0))
+                raise ValueError(f"cannot stay on cores {job['cpus']}: this process may use {there}") from error
+        name, version, self.runtime = load_runtime(job.get("runtime"))
+        self.threads = job["threads"]
+        self.delegate = job.get("delegate", "xnnpack")
+        model = open_model(self.runtime, job["reference"], 1, 0, self.delegate)
+        spare = None
+        if self.threads == 1 and hasattr(os, "sched_setaffinity"):  # the watch must stay on the core of what it watches
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+            spare = open_model(self.runtime, job["reference"], 1, 0, self.delegate)
+        self.reference = Reference(model, job.get("quiet_ns"), spare)
+        for _ in range(60):
+            self.reference.block()
+        return {"runtime": name, "version": version, "reference_ns": self.reference.quiet()}
+
+    def time(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Time one model."""
+        assert self.reference is not None
+        try:
+            model = open_model(self.runtime, job["path"], self.threads, 1, self.delegate)
+        finally:
+            if job.get("remove"):
+                Path(job["path"]).unlink()
+        return {"id": job["id"], **measure(model, self.reference, job, self.threads), "delegated": delegated(model)}
+
+
 def main() -> None:
     """Answer jobs until stdin ends."""
-    name, version, Interpreter = load_runtime()
-    reference: Reference | None = None
-    threads = 1
+    session = Session()
     for line in sys.stdin:
         job = json.loads(line)
         try:
-            if "reference" in job:
-                threads = job["threads"]
-                reference = Reference(open_model(Interpreter, job["reference"], 1, 0), job.get("quiet_ns"))
-                for _ in range(60):
-                    reference.block()
-                answer: dict[str, Any] = {"runtime": name, "version": version, "reference_ns": reference.quiet()}
+            if "describe" in job:
+                answer = describe(job["runtime"])
             else:
-                assert reference is not None
-                model = open_model(Interpreter, job["path"], threads, 1)
-                answer = measure(model, reference, job, threads)
-                answer["id"] = job["id"]
-                del model
-        except (ValueError, RuntimeError) as error:
+                answer = session.hello(job) if "reference" in job else session.time(job)
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
             answer = {"id": job.get("id"), "error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -91,7 +91,14 @@ def test_check_passes_the_shipped_tables() -> None:
         (("show", "host-xnnpack-fp32", "--kind", "conv3d"), "no rows of this kind; got conv3d; allowed: add, "),
         (("predict", "sd51", "--table", "host-xnnpack-fp32"), "sd15"),
         (("plan", "arch:nothing-here"), "nothing-here"),
-        (("measure", "demo", "--table", "x", "--device", "adb:0"), "got adb:0; allowed: host"),
+        (("measure", "demo", "--table", "x", "--device", "usb:0"), "got usb:0; allowed: host, adb:SERIAL, ssh:"),
+        (("measure", "demo", "--table", "x", "--device", "adb:0;reboot"), "not a serial number of adb"),
+        (("measure", "demo", "--table", "x", "--device", "adb:0"), "needs LiteRT's benchmark_model"),
+        (("measure", "demo", "--table", "x", "--device", "ssh:-oProxyCommand=x@y"), "not a place to reach by ssh"),
+        (("measure", "demo", "--table", "x", "--cpus", "4-"), "not a list of cores"),
+        (("measure", "demo", "--table", "x", "--runtime", "tensorrt"), "allowed: litert, tflite-runtime"),
+        (("measure", "demo", "--table", "x", "--delegate", "gpu"), "got gpu; allowed: xnnpack, none"),
+        (("measure", "demo", "--table", "x", "--precision", "fp16"), "allowed: fp32, fp16-weights, int8"),
     ],
 )
 def test_errors_are_of_the_room(args: tuple[str, ...], message: str) -> None:

@@ -94,9 +94,9 @@ def test_an_exhausted_budget_leaves_a_valid_partial_table(cache: Path, tmp_path:
     assert load_table(tmp_path / "t").rows == {}
 
 
-def test_other_devices_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LatencyError, match="cannot be measured on yet; got adb:1234; allowed: host"):
-        measure(OPS, tmp_path / "t", device="adb:1234")
+def test_devices_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LatencyError, match="unknown device; got usb:1234; allowed: host, adb:SERIAL"):
+        measure(OPS, tmp_path / "t", device="usb:1234")
     assert not (tmp_path / "t").exists()
 
 
