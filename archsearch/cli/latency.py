@@ -9,6 +9,8 @@ import typer
 from archsearch.cli import latency_bundle, latency_import, latency_measure
 from archsearch.cli.latency_calibrate import EPILOG as CALIBRATE_EPILOG
 from archsearch.cli.latency_calibrate import calibrate
+from archsearch.cli.latency_check import EPILOG as CHECK_EPILOG
+from archsearch.cli.latency_check import check
 from archsearch.cli.latency_plan import EPILOG as PLAN_EPILOG
 from archsearch.cli.latency_plan import plan
 from archsearch.cli.options import Batch, Latent, Passes, Text
@@ -36,12 +38,6 @@ SHOW_EPILOG = """Examples:
   archsearch latency show host-xnnpack-fp32
 
   archsearch latency show host-xnnpack-fp32 --rows --kind attention
-"""
-CHECK_EPILOG = """Example:
-
-  archsearch latency check tables/my-pc
-
-Exit code 1: the files are damaged, or a row is wrong. Suspicious rows are told and do not fail the check.
 """
 LIST_EPILOG = """Example:
 
@@ -173,38 +169,7 @@ def show(
     emit("\n" + TableText(columns, lines, None, frozenset({1, 2, 3, 4, 5})).text())
 
 
-@app.command(epilog=CHECK_EPILOG)
-def check(ref: Ref, json_: Json = False) -> None:
-    """Check a table: schema, checksum, every row, keys, layout, plausibility."""
-    from archsearch.cli.common import emit, emit_json
-    from archsearch.errors import LatencyError
-    from archsearch.latency.check import Finding, check_table
-    from archsearch.latency.table import load_table, table_folder
-
-    table_folder(ref)
-    try:
-        table = load_table(ref)
-        findings = check_table(table)
-    except LatencyError as error:
-        findings, table = [Finding("error", "", str(error))], None
-    bad = sum(finding.level == "error" for finding in findings)
-    if json_:
-        emit_json(
-            {
-                "schema": "archsearch.latency_check/1",
-                "table": table.name if table else ref,
-                "ok": not bad,
-                "rows": len(table.rows) if table else None,
-                "findings": [finding._asdict() for finding in findings],
-            }
-        )
-    else:
-        for finding in findings:
-            emit(f"{finding.level}: {finding.key}{': ' if finding.key else ''}{finding.message}")
-        verdict = f"{bad} errors, {len(findings) - bad} warnings"
-        emit(f"{table.name}: {len(table.rows)} rows ({table.provenance}), {verdict}" if table else f"{ref}: {verdict}")
-    if bad:
-        raise typer.Exit(1)
+app.command(name="check", epilog=CHECK_EPILOG)(check)
 
 
 def ops_of(ref: str) -> dict[str, Op]:

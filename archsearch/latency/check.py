@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from archsearch.cost.block import BlockOp, Workload, parse_workload
-from archsearch.cost.op import Op
+from archsearch.cost.conditions import BYTES
 from archsearch.errors import CostError
-from archsearch.latency.fit import Features, family, features
-from archsearch.latency.rows import OpRow
+from archsearch.latency.plausible import Judged, Peak, above_peak, above_roof, judged, slower_with_less_work
 from archsearch.latency.table import LatencyTable
 
 ALLOWED_TRANSPOSES = {"group_norm": 2, "attention": 5}  # what whole models hold too; all other kinds none
-MORE_WORK = 1.5
-FASTER = 0.5
 ALLOWED_IN_BLOCK = 2  # in and out of a block of tokens among images
+NO_PEAK = Peak()
+Rule: TypeAlias = Literal["file", "key", "layout", "load", "peak", "roofline", "order"]
 _TRANSPOSE = re.compile(r"(?:(\d+) )?\bTRANSPOSE\b")
 
 
@@ -28,48 +26,45 @@ def allowed_transposes(workload: Workload) -> int:
 
 
 class Finding(NamedTuple):
-    """Something wrong (``error``) or suspicious (``warning``) about a row."""
+    """Something wrong (``error``) or suspicious (``warning``) about a row, and the rule that says so."""
 
     level: Literal["error", "warning"]
     key: str
     message: str
+    rule: Rule = "file"
 
 
-def check_table(table: LatencyTable) -> list[Finding]:
-    """Findings about a table that loads, errors first."""
+def check_table(table: LatencyTable, peak: Peak = NO_PEAK) -> list[Finding]:
+    """Findings about a table that loads, errors first.
+
+    A row is *wrong* if its key is no operator, if its model held layout changes that no whole model has, or if it is
+    faster than a stated ``peak``; *suspicious* if it was timed under load, if it is slower than one with more work, or
+    far faster than the others allow.  Modelled rows were not timed; the rest holds for them as well.
+    """
     findings: list[Finding] = []
-    families: dict[str, list[tuple[Features, OpRow]]] = defaultdict(list)
+    rows: list[Judged] = []
+    size = BYTES.get(table.precision.removesuffix("-weights"), 4)
     for row in table.rows.values():
         try:
-            op = parse_workload(row.key)
+            workload = parse_workload(row.key)
         except CostError as error:
-            findings.append(Finding("error", row.key, f"not an operator: {error}"))
+            findings.append(Finding("error", row.key, f"not an operator: {error}", "key"))
             continue
-        strays = transposes(row.graph) - allowed_transposes(op)
+        strays = transposes(row.graph) - allowed_transposes(workload)
         if strays > 0:
-            findings.append(Finding("error", row.key, f"{strays} TRANSPOSE that a whole model does not hold"))
+            findings.append(Finding("error", row.key, f"{strays} TRANSPOSE that a whole model does not hold", "layout"))
         if row.provenance == "measured" and row.timing != "steady":
-            findings.append(Finding("warning", row.key, f"timed under load ({row.timing or 'unknown'})"))
-        if isinstance(op, Op):
-            families[family(op)].append((features(op, 4), row))
-    for members in families.values():
-        findings += _faster_with_more_work(members)
+            findings.append(Finding("warning", row.key, f"timed under load ({row.timing or 'unknown'})", "load"))
+        rows.append(judged(row, workload, size))
+    beyond = above_peak(rows, peak)
+    fast = above_roof(rows)
+    slow = slower_with_less_work(each for each in rows if each.row.key not in beyond and each.row.key not in fast)
+    findings += [Finding("error", key, why, "peak") for key, why in beyond.items()]
+    findings += [Finding("warning", key, why, "roofline") for key, why in fast.items() if key not in beyond]
+    findings += [Finding("warning", key, why, "order") for key, why in slow.items()]
     return sorted(findings, key=lambda finding: (finding.level, finding.key))
 
 
 def transposes(graph: str) -> int:
     """How many TRANSPOSE nodes a row's graph lists."""
     return sum(int(count or 1) for count in _TRANSPOSE.findall(graph))
-
-
-def _faster_with_more_work(members: list[tuple[Features, OpRow]]) -> list[Finding]:
-    """Rows that take over twice as long as one of their family with half as much work again or more."""
-    findings = []
-    for small, slow in members:
-        for big, fast in members:
-            more = big[2] >= MORE_WORK * small[2] and big[1] >= MORE_WORK * small[1]
-            if more and fast.latency_ms < FASTER * slow.latency_ms:
-                message = f"{slow.latency_ms:.3g} ms, but {fast.key} with more work takes {fast.latency_ms:.3g} ms"
-                findings.append(Finding("warning", slow.key, message))
-                break
-    return findings

@@ -31,6 +31,9 @@ def test_findings(tmp_path: Path) -> None:
         *sorted([("warning", slow.key), ("warning", loaded.key)]),
     ]
     assert "2 TRANSPOSE that a whole model does not hold" in found[1].message
+    assert {f.key: f.rule for f in found} == {
+        "conv2d[1x8](k=3)@row": "key", stray.key: "layout", slow.key: "order", loaded.key: "load"
+    }  # fmt: skip
 
 
 def test_transposes() -> None:
