@@ -11,7 +11,11 @@ from typing import NamedTuple
 from archsearch.errors import LatencyError
 from archsearch.latency.phones.qed import _header, _number, _rows
 
-COLUMNS = ["repo", "commit", "model", "component", "precision", "device", "runtime", "latency_ms", "primary_compute_unit", "layers_total", "layers_npu", "layers_gpu", "layers_cpu", "peak_mem_min_mb", "peak_mem_max_mb", "tool_version", "job_id"]  # fmt: skip
+COLUMNS = [
+    *("repo", "commit", "model", "component", "precision", "device", "runtime", "latency_ms", "primary_compute_unit"),
+    *("layers_total", "layers_npu", "layers_gpu", "layers_cpu", "peak_mem_min_mb", "peak_mem_max_mb"),
+    *("tool_version", "job_id"),
+]
 
 
 class Component(NamedTuple):

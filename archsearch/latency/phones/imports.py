@@ -50,7 +50,7 @@ def import_rows(path: Path, device: str) -> list[OpRow]:
     if is_ai_hub(path):
         names = sorted({f"{row.model}/{row.component}" for row in read_components(path)})
         raise LatencyError("the file times whole networks, which are no rows of a table", where=str(path),
-                           got=", ".join(names), next_step="`docs/phone-tables.md` says what they calibrate")  # fmt: skip
+                           got=", ".join(names), next_step="docs/phone-tables.md says what for")  # fmt: skip
     if e2e_columns(path):
         raise LatencyError("the file times whole networks, which are no rows of a table", where=str(path),
                            next_step="import the file of the same networks' operators")  # fmt: skip

@@ -1,0 +1,89 @@
+"""What a phone model sees of an operator: its class and its terms (calls, FLOPs, bytes of activations and weights)."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from typing import NamedTuple
+
+from archsearch.cost.op import Op
+
+NORM_PASSES = 4  # mean, variance and normalisation read, the result is written
+SCORE_PASSES = 6  # scores written, read and written twice by the softmax's passes, read by the second product
+CLASSES = (
+    "conv1x1", "conv_direct", "conv_winograd", "depthwise", "vector", "cat", "elementwise", "fused", "norm",
+    "attention", "upsample", "small",
+)  # fmt: skip
+
+
+class Winograd(NamedTuple):
+    """When a runtime runs a 3x3 convolution of stride 1 as Winograd F(4x4): groups of four channels in and out, and
+    4x4 tiles, at least so many.
+
+    TFLite 2.10's rule is (16, 32), on Adreno 6xx (32, 128); it explains every kernel name of the public rows.
+    """
+
+    min_depth: int
+    min_tiles: int
+
+
+class Terms(NamedTuple):
+    """The terms of one run: calls, FLOPs (2 x MACs), elements of activations read and written, of weights read."""
+
+    calls: float
+    flops: float
+    act_elements: float
+    weight_elements: float
+
+
+def op_class(op: Op, winograd: Winograd | None) -> str:
+    """The class whose coefficients describe an operator."""
+    match op.kind:
+        case "conv2d":
+            if op.attr("g") > 1:
+                return "depthwise"
+            if op.attr("k") == 1:
+                return "vector" if prod(op.out_shape[2:]) == 1 else "conv1x1"
+            return "conv_winograd" if winograd is not None and runs_winograd(op, winograd) else "conv_direct"
+        case "linear":
+            return "vector" if prod(op.shapes[0][:-1]) == 1 else "conv1x1"
+        case "attention":
+            return "attention"
+        case "group_norm" | "layer_norm" | "rms_norm":
+            return "norm"
+        case "add" | "relu":
+            return "fused"
+        case "cat":
+            return "cat"
+        case "upsample":
+            return "upsample"
+        case "embedding" | "sinusoid":
+            return "small"
+        case _:
+            return "elementwise"
+
+
+def runs_winograd(op: Op, rule: Winograd) -> bool:
+    """Whether a convolution meets a runtime's rule for Winograd."""
+    if op.attr("k") != 3 or op.attr("s") != 1 or op.attr("g") != 1:
+        return False
+    _, out, height, width = op.out_shape
+    depth = min(ceil(op.shapes[0][1] / 4), ceil(out / 4))
+    return depth >= rule.min_depth and ceil(height / 4) * ceil(width / 4) >= rule.min_tiles
+
+
+def terms(op: Op) -> Terms:
+    """The terms of an operator; ``weight_elements`` leaves biases and norms' parameters out."""
+    elements = float(op.moved)
+    weights = 0.0
+    match op.kind:
+        case "conv2d":
+            weights = float(op.attr("out") * (op.shapes[0][1] // op.attr("g")) * op.attr("k") ** 2)
+        case "linear":
+            weights = float(op.attr("out") * op.shapes[0][-1])
+        case "attention":
+            elements += SCORE_PASSES * op.workspace
+        case "group_norm" | "layer_norm" | "rms_norm":
+            elements = float(NORM_PASSES * prod(op.out_shape))
+        case "embedding":
+            elements = 2.0 * prod(op.out_shape)
+    return Terms(1.0, 2.0 * op.macs, elements, weights)
