@@ -71,7 +71,10 @@ def detect(path: Path) -> str:
             raise LatencyError("this is a table already", where=str(path), next_step="`archsearch latency check` it")
         if not path.exists():
             raise LatencyError("no such file or folder", where=str(path))
-        start = path.open("rb").read(1 << 16) if path.is_file() else b""
+        start = b""
+        if path.is_file():
+            with path.open("rb") as stream:
+                start = stream.read(1 << 16)
     except OSError as error:
         raise LatencyError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except ValueError as error:

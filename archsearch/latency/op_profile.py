@@ -8,8 +8,6 @@ them) is left out and told.  Times are means over the runs; the profile has no m
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -113,6 +111,9 @@ def parse_profile(path: Path) -> list[ProfileRow]:
         if not line.strip() or "====" in line:
             break
         cells = _cells(line, tabs)
+        if not tabs and len(cells) > len(header):  # "Convolution (NHWC, F32) IGEMM" stands without quotes
+            extra = len(cells) - len(header) + 1
+            cells = [", ".join(cells[:extra]), *cells[extra:]]
         where = f"{path}:{number + 1}"
         if len(cells) != len(header):
             raise LatencyError("a row has another number of cells (truncated?)", where=where, got=len(cells),
@@ -135,7 +136,7 @@ def parse_profile(path: Path) -> list[ProfileRow]:
 def _cells(line: str, tabs: bool) -> list[str]:
     if tabs:
         return [cell.strip().removeprefix("[").removesuffix("]") for cell in line.strip("\t").split("\t")]
-    return [cell.strip() for cell in next(csv.reader(io.StringIO(line), skipinitialspace=True))]
+    return [cell.strip() for cell in line.split(",")]
 
 
 def _number(text: str, name: str, where: str) -> float:
