@@ -200,9 +200,11 @@ def _summary(table: LatencyTable) -> dict[str, object]:
 
 
 def _kind_line(kind: str, rows: list[OpRow]) -> tuple[str, ...]:
+    from archsearch.latency.rows import SOUND
+
     times = sorted(row.latency_ms for row in rows)
     spreads = sorted((row.p90_ms - row.p10_ms) / row.latency_ms for row in rows)
-    steady = sum(row.timing == "steady" for row in rows)
+    steady = sum(row.timing in SOUND for row in rows)
     return (kind, str(len(rows)), f"{times[0]:.4g}", f"{times[-1]:.4g}", f"{spreads[len(spreads) // 2]:.1%}",
             f"{steady} of {len(rows)}", ", ".join(sorted({row.provenance for row in rows})))  # fmt: skip
 

@@ -9,6 +9,7 @@ from archsearch.cost.block import BlockOp, Workload, parse_workload
 from archsearch.cost.conditions import BYTES
 from archsearch.errors import CostError
 from archsearch.latency.plausible import Judged, Peak, above_peak, above_roof, judged, slower_with_less_work
+from archsearch.latency.rows import SOUND
 from archsearch.latency.table import LatencyTable
 
 ALLOWED_TRANSPOSES = {"group_norm": 2, "attention": 5}  # what whole models hold too; all other kinds none
@@ -53,7 +54,7 @@ def check_table(table: LatencyTable, peak: Peak = NO_PEAK) -> list[Finding]:
         strays = transposes(row.graph) - allowed_transposes(workload)
         if strays > 0:
             findings.append(Finding("error", row.key, f"{strays} TRANSPOSE that a whole model does not hold", "layout"))
-        if row.provenance == "measured" and row.timing != "steady":
+        if row.provenance == "measured" and row.timing not in SOUND:
             findings.append(Finding("warning", row.key, f"timed under load ({row.timing or 'unknown'})", "load"))
         rows.append(judged(row, workload, size))
     beyond = above_peak(rows, peak)

@@ -22,7 +22,7 @@ from archsearch.latency.failures import read_failures, write_failures
 from archsearch.latency.journal import JOURNAL, JournalWriter, read_journal
 from archsearch.latency.progress import Progress
 from archsearch.latency.quantise import is_quantised, quantisation, quantise_all
-from archsearch.latency.rows import OpRow
+from archsearch.latency.rows import SOUND, OpRow, quiet_level
 from archsearch.latency.runner import STEADY
 from archsearch.latency.table import OPS, STATE_FIELDS, TABLE, TEXT_FIELDS, LatencyTable, load_table
 from archsearch.latency.targets import (
@@ -48,7 +48,9 @@ PROTOCOL = (
     CONVERSION + "Warm-up, then runs in blocks of 50 ms between blocks of the reference operator, at least 5 runs and "
     "until the 95 % confidence interval of the median is within 2 % of it, at most {max_seconds:g} s. Runs count while "
     "the reference stands within 10 % of its quiet level and the scheduler does not take the core away; operators "
-    "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. "
+    "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. Runs "
+    "longer than 0.2 s on one thread are watched instead: the reference runs every 50 ms on the same core, its time is "
+    "taken off, and what is left is divided by how much slower than its quiet level it was (marked scaled). "
     "latency_ms is the median, p10_ms and p90_ms quantiles of the counted runs, one call from Python included (about "
     "0.001 ms). Weights and activations are warm in the caches."
 )
@@ -272,8 +274,7 @@ class _Session:
 
     def _quiet_ms(self) -> float | None:
         """What the reference took beside the quietest rows of earlier sessions."""
-        levels = sorted(row.reference_ms for row in self.rows.values() if row.timing == "steady" and row.reference_ms)
-        return levels[len(levels) // 20] if levels else None
+        return quiet_level(self.rows.values())
 
     def _under_load(self, ops: Sequence[Workload]) -> list[Workload]:
         """Operators whose row is marked so, or was taken as steady before the quiet level was known."""
@@ -281,7 +282,7 @@ class _Session:
         rows = ((op, self.rows[op.key]) for op in ops if op.key in self.rows)
         return [
             op for op, row in rows
-            if row.provenance == "measured" and (row.timing != "steady" or (row.reference_ms or 0.0) > limit)
+            if row.provenance == "measured" and (row.timing not in SOUND or (row.reference_ms or 0.0) > limit)
         ]  # fmt: skip
 
     def _once_more(self, runner: Runner, ops: Sequence[Workload], progress: Progress) -> None:
@@ -332,11 +333,11 @@ def _chunks(ops: Sequence[Workload]) -> list[list[Workload]]:
     return chunks
 
 
-_RANK = {"steady": 0, "unsteady": 1, "cpu": 2, "": 3}
+_RANK = {"steady": 0, "scaled": 0, "unsteady": 1, "cpu": 2, "": 3}
 
 
 def _quieter(new: OpRow, old: OpRow) -> bool:
-    if new.timing != old.timing:
+    if _RANK[new.timing] != _RANK[old.timing]:
         return _RANK[new.timing] < _RANK[old.timing]
     return (new.reference_ms or 0.0) < (old.reference_ms or 0.0)
 

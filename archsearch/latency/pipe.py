@@ -75,7 +75,8 @@ class PipeRunner:
                "max_seconds": max_seconds, "precision": precision}  # fmt: skip
         answer = self.ask(job, max_seconds * 3 + self._patience)
         try:
-            timing = "cpu" if answer["clock"] == "cpu" else "steady" if answer["steady"] else "unsteady"
+            clock = answer["clock"]
+            timing = clock if clock != "wall" else "steady" if answer["steady"] else "unsteady"
             taken = answer.get("delegated")
             return Timings(tuple(answer["wall_ns"]), tuple(answer["cpu_ns"]), int(answer["dropped"]), timing,
                            tuple(answer["reference_ns"]), None, taken[1] - taken[0] if taken else None)  # fmt: skip
