@@ -140,11 +140,10 @@ class SshDevice:
 
     def refusal(self, words: str) -> ArchsearchError:
         """The error for a runner that cannot start."""
-        missing = missing_runtime(words, self.setup.runtime)
-        if missing is not None:
-            package = PACKAGES[self.setup.runtime]
-            return LatencyError(f"the board's Python lacks {package} or numpy", where=str(self.setup.target), got=words,
-                                next_step=f"there: {self.python} -m pip install {package} numpy; or --remote-python")  # fmt: skip
+        if missing_runtime(words, self.setup.runtime):
+            install = f"{self.python} -m pip install {PACKAGES[self.setup.runtime]} numpy"
+            return LatencyError("the board's Python lacks the runtime or numpy", where=str(self.setup.target),
+                                got=words, next_step=f"there: {install}; or give --remote-python")  # fmt: skip
         return LatencyError("the runner does not start", where=str(self.setup.target), got=words)
 
     def no_python(self, words: str) -> ArchsearchError:
