@@ -35,12 +35,22 @@ from archsearch.latency.bundle_manifest import (
     read_manifest,
     to_text,
 )
-from archsearch.latency.bundle_texts import DEVICE, LAYOUTS, PRECISIONS, PROTOCOL, README, add_to_results, write_texts
+from archsearch.latency.bundle_texts import (
+    DEVICE,
+    LAYOUTS,
+    PRECISIONS,
+    PROTOCOL,
+    README,
+    RESULTS,
+    add_to_results,
+    write_texts,
+)
 from archsearch.latency.conversion import RECIPE, cache_folder, convert_ops
 from archsearch.latency.progress import Progress
 from archsearch.latency.write import replace
 
 NOTES = ".models.jsonl"  # models finished since the manifest was written
+DRAFTS = ".drafts"
 CHUNK = 96
 CHUNK_BYTES = 1_000_000_000
 FILE_BYTES = {"litert": 2_500, "coreml": 12_000}  # of a model without weights
@@ -187,7 +197,10 @@ class _Writer:
                     self._note(model)
                 self._save(complete=False)
         self._save(complete=True)
-        shutil.rmtree(self.folder / ".drafts", ignore_errors=True)
+        shutil.rmtree(self.folder / DRAFTS, ignore_errors=True)
+        for name in (MANIFEST, RESULTS, DEVICE, README):
+            for draft in self.folder.glob(f".{name}.*"):  # left by a kill
+                draft.unlink(missing_ok=True)
         total = sum(model.bytes for model in self.models.values())
         return Bundled(len(self.models), len(todo) - len(self.failed), dict(self.failed), total)
 
@@ -245,7 +258,7 @@ class _Writer:
             return
         from archsearch.latency.coreml import convert_coreml
 
-        drafts = self.folder / ".drafts"
+        drafts = self.folder / DRAFTS
         shutil.rmtree(drafts, ignore_errors=True)
         drafts.mkdir()
         for unit, result in convert_coreml(chunk, drafts):

@@ -192,7 +192,8 @@ def quantiles(samples: list[float]) -> dict[str, float]:
         return {"median_ms": samples[0], "p10_ms": samples[0], "p90_ms": samples[0]}
     cuts = statistics.quantiles(samples, n=10, method="inclusive")
     median = statistics.median(samples)
-    return {"median_ms": median, "p10_ms": min(cuts[0], median), "p90_ms": max(cuts[-1], median)}
+    low, high = max(cuts[0], min(samples)), min(cuts[-1], max(samples))  # interpolation rounds
+    return {"median_ms": median, "p10_ms": min(low, median), "p90_ms": max(high, median)}
 
 
 def _time(text: str, name: str, where: str) -> float:

@@ -58,7 +58,7 @@ def add_to_results(folder: Path, manifest: Manifest) -> None:
         LatencyError: there is a file of that name without a column ``key``.
     """
     path = folder / RESULTS
-    text = path.read_text(encoding="utf-8-sig") if path.exists() else ",".join(RESULT_COLUMNS) + "\n"
+    text = path.read_bytes().decode("utf-8-sig") if path.exists() else ",".join(RESULT_COLUMNS) + "\n"
     rows = csv.reader(io.StringIO(text, newline=""))
     header = next(rows, [])
     if "key" not in header:
