@@ -4,6 +4,8 @@ backends keep working.  Shapes: tokens ``x_BLD``, text ``text_BSD``, images ``x_
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import sqrt
 from typing import Any
 
@@ -25,7 +27,12 @@ class Processor:
 
     relu scores are relu(QK^T / sqrt(d)) / L with L keys (MobileDiffusion, section 3.2): both factors are applied
     after the relu, in one multiplication.
+
+    ``fold_queries``: with one key head, all query heads become rows of one product instead of the key head being
+    repeated.  The same numbers; litert-torch 0.10 converts the repetition into a wrong result.
     """
+
+    fold_queries = False
 
     def __call__(
         self,
@@ -51,11 +58,14 @@ class Processor:
         k = self._heads(attn, k_projected, attn.norm_k)
         v = self._heads(attn, v_projected, None)
         repeats = attn.heads // attn.kv_heads
-        if repeats > 1:
+        folded = repeats > 1 and attn.kv_heads == 1 and self.fold_queries
+        if folded:
+            q = q.transpose(1, 2).flatten(1, 2)[:, None]
+        elif repeats > 1:
             k, v = _repeat_heads(k, repeats), _repeat_heads(v, repeats)
         mask = None if attention_mask is None else attention_mask[:, None]
         y = _relu_attention(q, k, v, mask) if attn.scores == "relu" else _softmax_attention(attn, q, k, v, mask)
-        y = y.transpose(1, 2).flatten(2)
+        y = y.reshape(*hidden_states.shape[:2], -1) if folded else y.transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](y))
 
     @staticmethod
@@ -127,6 +137,20 @@ class Attention(DiffusersAttention):
         if name == "to_v" and self.__dict__.get("shared_kv"):
             return self.to_k
         return super().__getattr__(name)
+
+
+@contextmanager
+def folded_queries(module: nn.Module) -> Iterator[None]:
+    """Have every attention of a module fold its query heads meanwhile (see :class:`Processor`)."""
+    processors = {part.processor for part in module.modules() if isinstance(part, Attention)}
+    own = [processor for processor in processors if isinstance(processor, Processor)]
+    for processor in own:
+        processor.fold_queries = True
+    try:
+        yield
+    finally:
+        for processor in own:
+            processor.fold_queries = False
 
 
 class SpatialAttentionProcessor:

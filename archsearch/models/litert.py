@@ -123,8 +123,10 @@ class _Together(nn.Module):
 
 def _export(module: _Together, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    from archsearch.models.attention import folded_queries
+
     draft = _draft(path)
-    with _quiet():
+    with _quiet(), folded_queries(module):
         litert_torch = _import()
         try:
             litert_torch.convert(module.eval(), module.example).export(str(draft))

@@ -19,10 +19,12 @@ from archsearch.arch.values import (
     UNet,
 )
 from archsearch.cost import Conditions, lower
+from archsearch.cost.block import BlockOp
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError, ModelError
 from archsearch.latency.check import ALLOWED_TRANSPOSES, transposes
 from archsearch.latency.modules import OpModule, op_module
+from archsearch.models.attention import folded_queries
 from archsearch.models.litert import Converted, Job, convert, convert_job, convert_many
 from archsearch.models.litert_graph import node_counts, read_model
 from tests.conftest import require
@@ -263,6 +265,20 @@ def test_single_operators_hold_no_transpose_that_the_whole_model_lacks(tmp_path:
     assert single["TRANSPOSE"] <= in_whole["TRANSPOSE"]
     for name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "SOFTMAX", "GELU", "RSQRT", "MEAN"):
         assert single[name] == in_whole[name], name
+
+
+@pytest.mark.parametrize("scores", ["softmax", "relu"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_shared_key_heads_of_whole_blocks_survive_conversion(kv_heads: int, scores: str, tmp_path: Path) -> None:
+    attrs = f"head_dim=8,heads=4,kv={kv_heads},norm=rms_norm,scores={scores},shared=0,to=text"
+    block = BlockOp.parse(f"block.attention[1x64x32|1x7x24]({attrs})@row")
+    made = op_module(block)
+    with torch.no_grad():
+        expected = made.module(*made.inputs)
+        with folded_queries(made.module):
+            torch.testing.assert_close(made.module(*made.inputs), expected)
+    done = convert_job(job(made, tmp_path / "block.tflite"))
+    torch.testing.assert_close(run(done.path, made), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_hostile_models(tmp_path: Path) -> None:
