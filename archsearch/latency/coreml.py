@@ -210,9 +210,6 @@ def _graph(model: Any) -> str:
 
 
 def _work(answers: IO[str], folder: Path) -> None:
-    import torch
-
-    torch.set_num_threads(1)
     for number, line in enumerate(sys.stdin):
         answer: dict[str, Any]
         try:
