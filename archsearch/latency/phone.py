@@ -51,6 +51,7 @@ class AdbDevice:
             raise LatencyError("a phone's runtime is that of its benchmark_model", where="--runtime",
                                got=setup.runtime, allowed="litert")  # fmt: skip
         self.setup = setup
+        self._runs = 0
         self._binary = _binary(setup.tools.benchmark_model)
         self.adb = Adb(setup.tools.adb, setup.target.serial, setup.tools.patience_seconds)
         self._lock = _lock(self.adb.serial)
@@ -150,8 +151,9 @@ class AdbDevice:
         flags = [*benchmark.arguments(setup.delegate, setup.precision, setup.threads, seconds), *more]
         last = {flag.split("=")[0]: flag for flag in flags}  # the tool itself would take the first
         words = [f"{FOLDER}/benchmark_model", f"--graph={FOLDER}/{model}", *last.values()]
+        self._runs += 1  # names of result files, so that none is taken for another run's
         if self._result_file:
-            words.append(f"--result_file_path={FOLDER}/result.pb")
+            words.append(f"--result_file_path={FOLDER}/result{self._runs}.pb")
         if setup.cpus:
             words = ["taskset", f"{sum(1 << core for core in setup.cpus):x}", *words]
         try:
@@ -177,24 +179,24 @@ class AdbDevice:
         Raises:
             OpFailedError: neither can be read.
         """
-        data = self.fetch("result.pb") if self._result_file else None
+        data = self.fetch(f"result{self._runs}.pb") if self._result_file else None
         return benchmark.parse_output(told.output) if data is None else benchmark.parse_result(data)
 
     def fetch(self, name: str) -> bytes | None:
-        """A result file, which is then removed from the phone; None if there is none."""
+        """A result file; None if there is none."""
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / name
             if not self.adb.pull(f"{FOLDER}/{name}", local):
                 return None
-            self.adb.script(f"rm -f {FOLDER}/{name}")
             return benchmark.read(local)
 
     def undelegated(self, model: str) -> tuple[int | None, str]:
         """Nodes of a model that no delegate took, and the tool's output."""
         if not self._profile:
             return None, self.bench(model, 0.0, ("--num_runs=1", "--min_secs=0")).output
-        told = self.bench(model, 0.0, tuple(benchmark.profile_arguments(f"{FOLDER}/profile.pb")))
-        data = self.fetch("profile.pb")
+        name = f"profile{self._runs + 1}.pb"
+        told = self.bench(model, 0.0, tuple(benchmark.profile_arguments(f"{FOLDER}/{name}")))
+        data = self.fetch(name)
         return (None if data is None else benchmark.undelegated(data)), told.output
 
 

@@ -1,53 +1,62 @@
-"""An ``adb`` over a folder: ``fake_adb.py ROOT adb-arguments...``.  Runs alone (``python -I -S``).
+"""An ``adb`` over a folder: ``fake_adb.py ROOT adb-arguments...``.  Runs alone (``python -I -S``), imports little.
 
-``ROOT/devices.json`` holds serials and states; the phone's files lie under ``ROOT/files``; its shell is ``/bin/sh``
-with ``/data``, ``/proc`` and ``/sys`` moved there and ``ROOT/bin`` first on its path, so that quoting is judged by a
-real shell.  ``ROOT/faults.json`` lists what goes wrong: [event, skip, times, what]; ``ROOT/events.log`` what happened.
+``ROOT/devices`` holds serials and states; the phone's files lie under ``ROOT/files``; its shell is ``/bin/sh`` with
+``/data``, ``/proc`` and ``/sys`` moved there and ``ROOT/bin`` first on its path, so that quoting is judged by a real
+shell.  ``ROOT/faults`` lists what goes wrong (see ``FakePhone.faults``), ``ROOT/events`` what happened.
 Messages and exit codes are those of adb 1.0.41.
 """
 
-import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(sys.argv[1])
-SCRIPT = Path(__file__).with_name("fake_benchmark.py")
+ROOT = sys.argv[1]
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_benchmark.py")  # noqa: PTH100, PTH118, PTH120
+
+
+def read(path: str, binary: bool = False):
+    with open(path, "rb" if binary else "r") as file:  # noqa: PTH123
+        return file.read()
+
+
+def write(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(data)
 
 
 def devices() -> dict:
-    return json.loads((ROOT / "devices.json").read_text())
+    return dict(line.split("\t") for line in read(f"{ROOT}/devices").splitlines())
 
 
 def set_state(serial: str, state: str) -> None:
-    found = devices()
-    found.pop(serial, None)
+    found = {name: now for name, now in devices().items() if name != serial}
     if state != "gone":
         found[serial] = state
-    (ROOT / "devices.json").write_text(json.dumps(found))
+    write(f"{ROOT}/devices", "".join(f"{name}\t{now}\n" for name, now in found.items()).encode())
 
 
 def fault(event: str) -> str:
     """What goes wrong at this event, if anything; notes the event."""
-    log = ROOT / "events.log"
-    seen = log.read_text().splitlines() if log.exists() else []
-    with log.open("a") as file:
+    with open(f"{ROOT}/events", "a+") as file:  # noqa: PTH123
+        file.seek(0)
+        seen = file.read().splitlines()
         file.write(event + "\n")
-    for pattern, skip, times, what in json.loads((ROOT / "faults.json").read_text()):
-        if re.search(pattern, event):
-            count = sum(bool(re.search(pattern, line)) for line in seen)
-            if skip <= count < skip + times:
+    for line in read(f"{ROOT}/faults").splitlines():
+        parts, skip, times, what = line.split("|")
+        if hits(parts, event):
+            count = sum(hits(parts, earlier) for earlier in seen)
+            if int(skip) <= count < int(skip) + int(times):
                 return what
     return ""
 
 
-def fail(message: str, code: int = 1) -> None:
+def hits(parts: str, event: str) -> bool:
+    return all(part in event for part in parts.split("&"))
+
+
+def fail(message: str) -> None:
     sys.stderr.write(message + "\n")
-    sys.exit(code)
+    sys.exit(1)
 
 
 def require(serial: str, prefix: str) -> None:
@@ -61,68 +70,67 @@ def require(serial: str, prefix: str) -> None:
         fail(f"{prefix}device {state}")
 
 
-def local(remote: str) -> Path:
-    return ROOT / "files" / remote.lstrip("/")
+def local(remote: str) -> str:
+    return f"{ROOT}/files{remote}"
 
 
 def push(serial: str, source: str, target: str) -> None:
     require(serial, "adb: error: failed to get feature set: ")
-    what = fault(f"push:{Path(target).name}")
-    data = Path(source).read_bytes()
+    name = target.rpartition("/")[2]
+    what = fault(f"push:{name}")
+    data = read(source, binary=True)
+    failed = f"adb: error: failed to copy '{source}' to '{target}': "
     if what == "hang":
         time.sleep(60)
-    if what == "full":
-        local(target).write_bytes(data[: len(data) // 2])
-        fail(f"adb: error: failed to copy '{source}' to '{target}': remote write failed: No space left on device")
-    if what:  # a state that the phone falls into
-        local(target).write_bytes(data[: len(data) // 2])
+    if what:
+        write(local(target), data[: len(data) // 2])
+        if what == "full":
+            fail(f"{failed}remote write failed: No space left on device")
         set_state(serial, what)
-        fail(f"adb: error: failed to copy '{source}' to '{target}': couldn't read from device")
-    if not local(target).parent.is_dir():
-        fail(f"adb: error: failed to copy '{source}' to '{target}': remote couldn't create file: No such file")
-    if Path(target).name == "benchmark_model":  # whose ELF runs on no host
-        local(target).write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {SCRIPT} {ROOT} "$@"\n')
-    else:
-        shutil.copyfile(source, local(target))
+        fail(f"{failed}couldn't read from device")
+    try:
+        if name == "benchmark_model":  # whose ELF runs on no host
+            data = f'#!/bin/sh\nexec {sys.executable} -I -S {SCRIPT} {ROOT} "$@"\n'.encode()
+        write(local(target), data)
+    except OSError:
+        fail(f"{failed}remote couldn't create file: No such file or directory")
     print(f"{source}: 1 file pushed, 0 skipped. 30.1 MB/s ({len(data)} bytes in 0.001s)")
 
 
 def pull(serial: str, source: str, target: str) -> None:
     require(serial, "adb: error: failed to get feature set: ")
-    what = fault(f"pull:{Path(source).name}")
+    what = fault(f"pull:{source.rpartition('/')[2]}")
     if what == "corrupt":
-        Path(target).write_bytes(b"\xff\xfe garbage \x00\x01")
+        write(target, b"\xff\xfe garbage \x00\x01")
         return
     if what:
         set_state(serial, what)
         fail(f"adb: error: failed to copy '{source}' to '{target}': couldn't read from device")
-    if not local(source).is_file():
+    try:
+        write(target, read(local(source), binary=True))
+    except OSError:
         fail(f"adb: error: failed to stat remote object '{source}': No such file or directory")
-    shutil.copyfile(local(source), target)
     print(f"{source}: 1 file pulled, 0 skipped.")
 
 
 def shell(serial: str, words: list) -> None:
     require(serial, "error: ")
     line = " ".join(words)  # as adb does
-    what = fault("shell " + line)
+    what = fault("shell:" + line)
     if what == "hang":
         time.sleep(60)
-    if what == "cut":
-        print("INFO: STARTING!")
+    if what in ("cut", "gone", "offline", "unauthorized"):
+        sys.stdout.write("INFO: STARTING!\n")
+        if what != "cut":
+            set_state(serial, what)
         sys.exit(255)
-    if what in ("gone", "offline", "unauthorized"):
-        print("INFO: STARTING!")
-        set_state(serial, what)
-        sys.exit(255)
-    if what:  # for the benchmark
-        (ROOT / "now").write_text(what)
-    line = re.sub(r"(?<![\w/.])/(data|proc|sys)/", rf"{ROOT}/files/\1/", line)
-    line = re.sub(r"=/data/", rf"={ROOT}/files/data/", line)
-    environment = {"PATH": f"{ROOT}/bin:/usr/bin:/bin", "ROOT": str(ROOT)}
-    done = subprocess.run(["/bin/sh", "-c", line], stdin=subprocess.DEVNULL, env=environment, check=False)
-    (ROOT / "now").unlink(missing_ok=True)
-    sys.exit(done.returncode)
+    for top in ("data", "proc", "sys"):
+        for before in (" ", "="):
+            line = line.replace(f"{before}/{top}/", f"{before}{ROOT}/files/{top}/")
+    environment = {"PATH": f"{ROOT}/bin:/usr/bin:/bin", "ROOT": ROOT, "NOW": what}
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout.flush()
+    os.execve("/bin/sh", ["sh", "-c", line], environment)
 
 
 def main(words: list) -> None:
@@ -143,5 +151,4 @@ def main(words: list) -> None:
         fail(f"adb: unknown command {words[0]}")
 
 
-os.umask(0o077)
 main(sys.argv[2:])

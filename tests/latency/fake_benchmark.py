@@ -1,14 +1,13 @@
 """A ``benchmark_model`` that runs nothing: flags in, the tool's output and result files out.
 
-Its times follow from the model's size; ``ROOT/now`` holds what goes wrong with this run.
+Its times follow from the model's size; ``$NOW`` says what goes wrong with this run.
 """
 
 import os
 import struct
 import sys
-from pathlib import Path
 
-ROOT = Path(sys.argv[1])
+ROOT = sys.argv[1]
 HELP = """ERROR: usage: benchmark_model <flags>
 Flags:
 \t--num_runs=50                     \tint32\toptional\texpected number of runs, see also min_secs, max_secs
@@ -44,21 +43,36 @@ def real(number: int, value: float) -> bytes:
     return varint(number << 3 | 5) + struct.pack("<f", value)
 
 
+def read(name: str) -> bytes:
+    """A file, empty if there is none."""
+    try:
+        with open(name, "rb") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return b""
+
+
+def write(name: str, data: bytes, mode: str = "wb") -> None:
+    with open(name, mode) as file:  # noqa: PTH123
+        file.write(data)
+
+
 def main(words: list) -> int:
-    now = (ROOT / "now").read_text() if (ROOT / "now").exists() else ""
+    now = os.environ.get("NOW", "")
     if "--help" in words:
         if now == "unlinkable":
             print("CANNOT LINK EXECUTABLE: library libOpenCL.so not found", file=sys.stderr)
             return 1
-        hidden = (ROOT / "hidden_flags").read_text().split() if (ROOT / "hidden_flags").exists() else []
-        print("\n".join(line for line in HELP.splitlines() if not any(f"--{h}=" in line for h in hidden)), file=sys.stderr)
+        hidden = read(f"{ROOT}/hidden_flags").decode().split()
+        lines = [line for line in HELP.splitlines() if not any(f"--{name}=" in line for name in hidden)]
+        print("\n".join(lines), file=sys.stderr)
         return 1
     flags = dict(word[2:].split("=", 1) for word in words)
-    with (ROOT / "runs.log").open("a") as file:
-        file.write(" ".join([*words, f"affinity={sorted(os.sched_getaffinity(0))}"]) + "\n")
+    write(f"{ROOT}/runs", " ".join([*words, f"affinity={sorted(os.sched_getaffinity(0))}\n"]).encode(), "ab")
     print("INFO: STARTING!")
-    graph = Path(flags["graph"])
-    if not graph.is_file() or graph.read_bytes()[4:8] != b"TFL3":
+    graph = flags["graph"]
+    model = read(graph)
+    if model[4:8] != b"TFL3":
         print(f"ERROR: Failed to load model {graph}\nERROR: Benchmarking failed.", file=sys.stderr)
         return 1
     if now == "garbage":
@@ -71,26 +85,26 @@ def main(words: list) -> int:
         print("ERROR: Failed to save benchmark result: No space left on device", file=sys.stderr)
         return 1
     delegate = "XNNPACK" if flags.get("use_xnnpack") == "true" else "GPU" if flags.get("use_gpu") == "true" else ""
-    taken = delegate and now != "undelegated" and not (delegate == "GPU" and (ROOT / "no_gpu").exists())
-    if delegate == "GPU" and not taken and now != "undelegated":
+    no_gpu = delegate == "GPU" and now == "no gpu"
+    taken = bool(delegate) and now != "undelegated" and not no_gpu
+    if no_gpu:
         print("WARN: GPU acceleration is unsupported on this platform.")
-    elif taken:
-        print(f"INFO: Explicitly applied {delegate} delegate, and the model graph will be completely executed by the delegate.")
-    us = 200 if graph.name == "reference.tflite" else 50 + graph.stat().st_size // 10
+    if taken:
+        print(f"INFO: Explicitly applied {delegate} delegate, and the model graph will be completely executed by it.")
+    us = 200 if graph.endswith("/reference.tflite") else 50 + len(model) // 10
     if now == "slow":
         us *= 3
     runs = max(int(flags["num_runs"]), 20)
     low, high = round(us * 0.99), round(us * 1.01)
     print(f"INFO: count=4 first={us} curr={us} min={us} max={us} avg={us} std=0 p5={us} median={us} p95={us}\n")
-    print(f"INFO: count={runs} first={us} curr={us} min={low} max={high} avg={us}.2 std=1 p5={low} median={us} p95={high}\n")
-    print(f"INFO: Inference timings in us: Init: 1000, First inference: {us}, Warmup (avg): {us}, Inference (avg): {us}.2")
+    print(f"INFO: count={runs} first={us} curr={us} min={low} max={high} avg={us}.2 std=1 p5={low} median={us} p95={high}")
+    print(f"INFO: Inference timings in us: Init: 1000, First inference: {us}, Warmup (avg): {us}, Inference (avg): {us}")
     if "result_file_path" in flags:
         latency = real(1, us / 1e3) + real(5, us / 1e3) + real(6, low / 1e3) + real(7, high / 1e3)
-        Path(flags["result_file_path"]).write_bytes(field(2, latency) + field(4, number(2, runs)))
+        write(flags["result_file_path"], field(2, latency) + field(4, number(2, runs)))
     if flags.get("op_profiling_output_mode") == "proto":
-        names = [f"Tflite{delegate}Delegate"] if taken else ["CONV_2D"]
-        graphs = b"".join(field(3, field(1, name.encode())) for name in names)
-        Path(flags["op_profiling_output_file"]).write_bytes(field(3, field(1, graphs)))
+        name = f"Tflite{delegate}Delegate" if taken else "CONV_2D"
+        write(flags["op_profiling_output_file"], field(3, field(1, field(3, field(1, name.encode())))))
     return 0
 
 

@@ -1,6 +1,5 @@
 """A phone for tests: a folder, and an ``adb`` executable that serves it (see ``fake_adb.py``)."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -61,12 +60,15 @@ class FakePhone:
         place.write_text(text)
 
     def attach(self, **states: str) -> None:
-        (self.root / "devices.json").write_text(json.dumps(states))
+        (self.root / "devices").write_text("".join(f"{name}\t{state}\n" for name, state in states.items()))
 
     def faults(self, *faults: tuple[str, int, int, str]) -> None:
-        """(event, how many of them go well first, how many go wrong then, what goes wrong)."""
-        (self.root / "faults.json").write_text(json.dumps(faults))
-        (self.root / "events.log").unlink(missing_ok=True)
+        """(parts of an event joined by ``&``, how many go well first, how many go wrong then, what goes wrong).
+
+        Events are ``devices``, ``push:NAME``, ``pull:NAME`` and ``shell:LINE``.
+        """
+        (self.root / "faults").write_text("".join("|".join(map(str, fault)) + "\n" for fault in faults))
+        (self.root / "events").unlink(missing_ok=True)
 
     def setup(self, serial: str | None = None, patience_seconds: float = 20.0, **more: object) -> Setup:
         tools = Tools(adb=str(self.adb), benchmark_model=str(self.binary), patience_seconds=patience_seconds)
@@ -81,5 +83,5 @@ class FakePhone:
     @property
     def runs(self) -> list[str]:
         """Command lines of every run of the tool."""
-        path = self.root / "runs.log"
+        path = self.root / "runs"
         return path.read_text().splitlines() if path.exists() else []
