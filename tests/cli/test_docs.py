@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 # Typer brings its own click, which has no public name for this class.
 USAGE_ERROR: Any = next(parent for parent in typer.BadParameter.__mro__ if parent.__name__ == "UsageError")
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

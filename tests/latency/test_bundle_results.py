@@ -119,6 +119,15 @@ def test_models_need_not_come_back_and_rows_without_quantiles_say_so(tmp_path: P
     assert load_table(tmp_path / "t").rows[KEYS[1]].p90_ms == 3
 
 
+def test_the_columns_of_the_iphone_guide_are_enough(tmp_path: Path) -> None:
+    folder = make(tmp_path / "b", "coreml")
+    row = {"reference_ms": "0.50000", "samples_ms": "1.00000 1.25000 1.50000"}
+    results(folder, row, row, columns=("key", "reference_ms", "samples_ms"))
+    import_into(folder, tmp_path / "t")
+    found = load_table(tmp_path / "t").rows[KEYS[1]]
+    assert (found.latency_ms, found.ratio, found.runs) == (1.25, 2.5, 3)
+
+
 def test_a_table_is_continued_and_never_silently_changed(tmp_path: Path) -> None:
     folder, table = make(tmp_path / "b"), tmp_path / "t"
     results(folder, {"median_ms": "2"})
