@@ -6,7 +6,6 @@ import re
 from typing import Literal, NamedTuple, TypeAlias
 
 from archsearch.cost.block import BlockOp, Workload, parse_workload
-from archsearch.cost.conditions import BYTES
 from archsearch.errors import CostError
 from archsearch.latency.plausible import Judged, Peak, above_peak, above_roof, judged, slower_with_less_work
 from archsearch.latency.rows import SOUND
@@ -44,7 +43,7 @@ def check_table(table: LatencyTable, peak: Peak = NO_PEAK) -> list[Finding]:
     """
     findings: list[Finding] = []
     rows: list[Judged] = []
-    size = BYTES.get(table.precision.removesuffix("-weights"), 4)
+    size = table.value_bytes
     for row in table.rows.values():
         try:
             workload = parse_workload(row.key)

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from archsearch.cost.block import BlockOp
-from archsearch.cost.conditions import BYTES
 from archsearch.cost.lowering import Lowering, Piece
 from archsearch.cost.op import Op
 from archsearch.errors import CostError, LatencyError
@@ -181,7 +180,7 @@ class _Estimator:
         self._blocks = table.block_rows
         self._name = table.name
         self._calibration = table.calibration or Calibration.none()
-        self._bytes = BYTES["fp16" if table.precision == "fp16" else "int8" if table.precision == "int8" else "fp32"]
+        self._bytes = table.value_bytes
         self._known: dict[Op, Estimate] = {}
         self._known_blocks: dict[BlockOp, Estimate] = {}
         self._fits: dict[str, Fit] = {}

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archsearch.cost import Op
-from archsearch.cost.conditions import BYTES
 from archsearch.latency.profile import Profile
 from archsearch.latency.table import LatencyTable
 
@@ -47,7 +46,7 @@ def op_bytes(op: Op, bytes_per_value: int) -> int:
 
 def roof_of(table: LatencyTable) -> Roof | None:
     """The empirical roof, or None for a table without operator rows that say how long they took."""
-    size = BYTES.get(table.precision.removesuffix("-weights"), 4)
+    size = table.value_bytes
     gmacs = gbytes = 0.0
     for key, row in table.op_rows.items():
         op = Op.parse(key)

@@ -46,7 +46,8 @@ TEXT_FIELDS = (
     "licence",
     "notes",
 )
-PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8")
+PRECISIONS = ("fp32", "fp16", "fp16-weights", "int8", "w8a16")
+VALUE_BYTES = {"fp32": 4, "fp16": 2, "fp16-weights": 4, "int8": 1, "w8a16": 2}  # of activations, which move most
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,6 +108,11 @@ class LatencyTable:
         from archsearch.latency.predict import between
 
         return between(self, block).latency_ms
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one activation at the table's precision."""
+        return VALUE_BYTES.get(self.precision, 4)
 
     @property
     def configuration(self) -> str:
