@@ -1,8 +1,8 @@
-"""Fit the phone models on public measurements and write the modelled tables.
+"""Fit the phone models on public measurements, write the modelled tables, and report how far off they are.
 
-    python -m benchmarks.phone_tables.run [DATA] [--tables latency_tables]
+    python -m benchmarks.phone_tables.run [DATA] [--tables latency_tables] [-o benchmarks/phone_tables/2026-11-21.md]
 
-DATA is the folder of the public measurements, by default ../shared/reference/phone_data.
+DATA is the folder of the public measurements, by default ../shared/reference/phone_data.  Takes about a minute.
 """
 
 from __future__ import annotations
@@ -10,53 +10,53 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.phone_tables.gpu import PHONES, Fitted, classes_of, fit_phone
+from archsearch.latency.table import load_table
+from benchmarks.phone_tables import anchors, gpu, npu, report, texts
+from benchmarks.phone_tables.checks import forest_ratio, theirs, whole_networks
+from benchmarks.phone_tables.networks import EFFICIENT
 from benchmarks.phone_tables.write import all_ops, model_text, write
 
-DATE = "2026-11-21"
+A12 = "iphonexs"
 
 
 def main() -> None:
     """Everything."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=Path("../shared/reference/phone_data"))
     parser.add_argument("--tables", type=Path, default=Path("latency_tables"))
+    parser.add_argument("-o", "--output", type=Path, default=Path(f"benchmarks/phone_tables/{texts.DATE}.md"))
     args = parser.parse_args()
     ops = list(all_ops().values())
-    for phone in PHONES:
-        found = fit_phone(args.data, phone)
-        write(args.tables / phone.table, gpu_text(found), gpu_head(found), ops)
-        print(phone.table, found.scale)
+    gpus, npus = [], []
+    depthwise = 1.0
+    for phone in gpu.PHONES:
+        found = gpu.fit_phone(args.data, phone)
+        whole = whole_networks(args.data, found)
+        text = model_text(
+            phone.table, found.scale.scale, 2, 2, phone.winograd, gpu.classes_of(found), texts.gpu_more(found, whole)
+        )
+        write(args.tables / phone.table, text, texts.gpu_head(found, whole), ops)
+        forests = {name: forest_ratio(found, name) for name in ("conv1x1", "conv_direct", "depthwise")}
+        gpus.append(report.Gpu(found, whole, theirs(args.data, found), forests, load_table(args.tables / phone.table)))
+        if phone.device == A12:
+            depthwise = found.coefficients["depthwise"][1] / found.coefficients["conv1x1"][1]
+    for device in (npu.galaxy_s24(args.data), npu.IPHONE_14_PRO):
+        rates = npu.fit_rates(device.fitted, device.act_bytes, device.weight_bytes)
+        folder = args.tables / device.table
 
+        def written(more: dict[str, object], head: dict[str, object]) -> None:
+            classes = npu.classes_of(rates, depthwise)  # noqa: B023 - called within the turn
+            text = model_text(device.table, 1.0, device.act_bytes, device.weight_bytes, None, classes, more)  # noqa: B023
+            write(folder, text, head, ops)  # noqa: B023
 
-def gpu_text(found: Fitted) -> str:
-    """``model.yaml`` of a GPU."""
-    return model_text(found.phone.table, found.scale.scale, 2, 2, found.phone.winograd, classes_of(found), {})
-
-
-def gpu_head(found: Fitted) -> dict[str, object]:
-    """``table.yaml`` of a GPU."""
-    from archsearch.latency.phones.imports import PHONES as NAMES
-
-    name, soc = NAMES[found.phone.device]
-    return {
-        "name": found.phone.table,
-        "description": f"MODELLED, not measured: {name}'s GPU under TFLite, from public operator timings of CNNs.",
-        "device": f"{name} (modelled)",
-        "soc": soc,
-        "os": "as in the source, which does not state it",
-        "runtime": "TFLite",
-        "runtime_version": "2.10",
-        "delegate": "GPU",
-        "precision": "fp16",
-        "threads": 1,
-        "protocol": "No row is a measurement. Every row is computed from the numbers in model.yaml beside it, which "
-        "are fitted on operator timings of github.com/qed-usc/mobile-ml-benchmark (MIT).",
-        "date": DATE,
-        "licence": "Apache-2.0; fitted on figures of qed-usc/mobile-ml-benchmark (MIT, Li, Paolieri, Golubchik 2024)",
-        "notes": "",
-        "reference": "",
-    }
+        written({}, texts.npu_head(device, [], 1.0))  # the checks are of the written table: write, check, write
+        table = load_table(folder)
+        fitted, checked = anchors.check(table, device.fitted), anchors.check(table, device.checked)
+        clockwork = anchors.ratio_to_sd15(table, EFFICIENT)
+        written(texts.npu_more(device, rates, fitted, checked), texts.npu_head(device, checked, clockwork))
+        npus.append(report.NpuResult(device, rates, fitted, checked, load_table(folder)))
+    args.output.write_text(report.markdown(gpus, npus, args.data, len(ops)))
+    print(args.output)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from archsearch.latency.rows import OpRow
 
 SCHEMA = "archsearch.phone_model/1"
 MODEL = "model.yaml"
-NOTHING_MS = 1e-6  # a row needs a time: what an operator takes that another operator's kernel does on the way
 BEYOND = 2.0  # the least band of operators with over twice the FLOPs of the largest measured one
 Basis: TypeAlias = Literal["fitted", "carried", "unmeasured"]
 RATES = ("overhead_us", "us_per_gflop", "us_per_mb_activations", "us_per_mb_weights")
@@ -29,9 +28,7 @@ RATES = ("overhead_us", "us_per_gflop", "us_per_mb_activations", "us_per_mb_weig
 class ClassModel:
     """The rates of one class.  ``band`` is the factor of the 80 % error band.
 
-    ``merged``: the runtime does it inside the kernel before it, at no cost; the rates are those of a kernel of its own
-    and make the upper end of the band.  ``largest_gflop`` is the largest row that was fitted, 0 where FLOPs do not
-    matter.
+    ``largest_gflop`` is the largest row that was fitted, 0 where FLOPs do not matter.
     """
 
     overhead_us: float
@@ -42,7 +39,6 @@ class ClassModel:
     basis: Basis
     source: str
     largest_gflop: float = 0.0
-    merged: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +62,6 @@ class PhoneModel:
         rates = self.classes[name]
         found = terms(op)
         latency_ms = self.scale * self._own_us(rates, found) / 1000
-        if rates.merged:
-            return OpRow(op.key, op.kind, NOTHING_MS, NOTHING_MS, latency_ms, "modelled", graph=f"{name}: merged")
         band = rates.band
         if rates.largest_gflop and found.flops > 2e9 * rates.largest_gflop:
             band = max(band, BEYOND)
@@ -137,7 +131,6 @@ def load_model(folder: Path) -> PhoneModel:
         classes[name] = ClassModel(
             overhead_us=rates[0], us_per_gflop=rates[1], us_per_mb_activations=rates[2], us_per_mb_weights=rates[3],
             band=band, basis=cast(Basis, basis), source=str(values.get("source", "")), largest_gflop=largest,
-            merged=values.get("merged") is True,
         )  # fmt: skip
     return PhoneModel(
         name=str(data.get("name")),

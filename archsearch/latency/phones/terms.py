@@ -8,10 +8,11 @@ from typing import NamedTuple
 from archsearch.cost.op import Op
 
 NORM_PASSES = 4  # mean, variance and normalisation read, the result is written
-SCORE_PASSES = 6  # scores written, read and written twice by the softmax's passes, read by the second product
+ON_CHIP = 2**20  # scores of an attention, in elements, that a phone's caches hold; an assumption
+SCORE_PASSES = 6  # scores of an unfused attention are written and read three times, as in latency.fit
 CLASSES = (
-    "conv1x1", "conv_direct", "conv_winograd", "depthwise", "vector", "cat", "elementwise", "fused", "norm",
-    "attention", "upsample", "small",
+    "conv1x1", "conv_direct", "conv_winograd", "depthwise", "vector", "cat", "elementwise", "add", "norm",
+    "attention", "attention_small", "upsample", "small",
 )  # fmt: skip
 
 
@@ -19,7 +20,6 @@ class Winograd(NamedTuple):
     """When a runtime runs a 3x3 convolution of stride 1 as Winograd F(4x4): groups of four channels in and out, and
     4x4 tiles, at least so many.
 
-    TFLite 2.10's rule is (16, 32), on Adreno 6xx (32, 128); it explains every kernel name of the public rows.
     """
 
     min_depth: int
@@ -47,11 +47,11 @@ def op_class(op: Op, winograd: Winograd | None) -> str:
         case "linear":
             return "vector" if prod(op.shapes[0][:-1]) == 1 else "conv1x1"
         case "attention":
-            return "attention"
+            return "attention" if op.workspace > ON_CHIP else "attention_small"
         case "group_norm" | "layer_norm" | "rms_norm":
             return "norm"
-        case "add" | "relu":
-            return "fused"
+        case "add":
+            return "add"
         case "cat":
             return "cat"
         case "upsample":
@@ -86,4 +86,6 @@ def terms(op: Op) -> Terms:
             elements = float(NORM_PASSES * prod(op.out_shape))
         case "embedding":
             elements = 2.0 * prod(op.out_shape)
+        case "add":  # merged into the kernel that makes one of the two: what is left is to read the other
+            elements = float(min(prod(shape) for shape in op.shapes))
     return Terms(1.0, 2.0 * op.macs, elements, weights)
