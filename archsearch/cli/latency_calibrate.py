@@ -29,6 +29,9 @@ def calibrate(
     refs: Annotated[
         list[str] | None, typer.Argument(metavar="[SPACE|ARCH...]", help="Presets, and spaces to draw from.")
     ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="The table's device: host, adb:SERIAL or ssh:USER@HOST.")
+    ] = "host",
     models: Annotated[int, typer.Option("--models", min=1, help="Candidates to draw from each space.")] = 5,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Measurements of each network.")] = 1,
@@ -47,7 +50,7 @@ def calibrate(
     wholes = _wholes(refs or [], models, seed)
     if wholes:
         try:
-            measure_for(loaded, folder, wholes, repeats=repeats, seconds=seconds, keep=keep, told=note)
+            measure_for(loaded, folder, wholes, device=device, repeats=repeats, seconds=seconds, keep=keep, told=note)
         except KeyboardInterrupt:
             note("stopped; finished rows are kept, the same command continues")
             raise typer.Exit(130) from None

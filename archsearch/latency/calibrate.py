@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace as altered
 from pathlib import Path
 
+from archsearch.cost.block import BlockOp
 from archsearch.cost.lowering import lower
 from archsearch.errors import ArchsearchError, LatencyError
 from archsearch.latency.calibration import CALIBRATION, Calibration, calibration_text, fit_calibration
@@ -17,11 +18,14 @@ from archsearch.latency.conversion import cache_folder, convert_ops
 from archsearch.latency.measure import REFERENCE
 from archsearch.latency.models_csv import ModelRow, read_models
 from archsearch.latency.predict import predict
-from archsearch.latency.rows import quiet_level
+from archsearch.latency.rows import SOUND, quiet_level
 from archsearch.latency.table import LatencyTable, read_head
-from archsearch.latency.targets import Setup, open_device
+from archsearch.latency.targets import Setup, open_device, parse_target
 from archsearch.latency.whole import Whole, measure_whole
 from archsearch.latency.write import replace
+
+# What runs amid the runs of whole networks: like them bound by convolutions that no cache holds, a tenth of a second.
+WATCHED = "block.residual[1x640x32x32|1x1280](act=silu,groups=32,hidden=640,out=640,sep=0,shift=0)@nhwc"
 
 
 def measure_for(
@@ -29,30 +33,43 @@ def measure_for(
     folder: Path,
     wholes: Sequence[Whole],
     *,
+    device: str = "host",
     repeats: int,
     seconds: float,
     keep: bool = False,
     told: Callable[[str], None] = lambda line: None,
 ) -> list[ModelRow]:
-    """Measure whole networks into ``models.csv`` of a table of this machine, set up as the table was.
+    """Measure whole networks into ``models.csv`` in ``folder``, on the table's device and set up as the table was.
 
     Raises:
         LatencyError: a table of another device, or a network that cannot be converted or run.
     """
-    device = open_device(Setup(threads=table.threads))
-    here = device.describe()
+    opened = open_device(setup_of(table, device))
+    here = opened.describe()
     for name in ("soc", "runtime", "runtime_version", "delegate", "precision"):
         if getattr(table, name) != here[name]:
             raise LatencyError(f"the table was measured with another {name}", where=str(folder), got=here[name],
                                allowed=getattr(table, name), next_step="calibrate it on its own device")  # fmt: skip
     cache = cache_folder()
-    models, failures = convert_ops([REFERENCE], cache)
-    if REFERENCE.key not in models:
-        raise LatencyError("the reference operator cannot be converted", got=failures.get(REFERENCE.key))
+    watched = BlockOp.parse(WATCHED)
+    models, failures = convert_ops([REFERENCE, watched], cache)
+    for key in (REFERENCE.key, WATCHED):
+        if key not in models:
+            raise LatencyError("the reference cannot be converted", where=key, got=failures.get(key))
+    plain = altered(table, calibration=None)
+    watched_ms = sum(plain.op_latency_ms(op) for op in watched.ops) + plain.between_ms(watched)
     return measure_whole(
-        wholes, folder, device, reference=models[REFERENCE.key].path, quiet_ms=quiet_level(table.rows.values()),
-        cache=cache, repeats=repeats, seconds=seconds, keep=keep, told=told,
+        wholes, folder, opened, reference=models[REFERENCE.key].path, quiet_ms=quiet_level(table.rows.values()),
+        watched=models[WATCHED].path, watched_ms=watched_ms, cache=cache, repeats=repeats, seconds=seconds, keep=keep,
+        told=told,
     )  # fmt: skip
+
+
+def setup_of(table: LatencyTable, device: str) -> Setup:
+    """The set-up in which a table was measured."""
+    runtime = "tflite-runtime" if table.runtime == "tflite-runtime" else "litert"
+    return Setup(target=parse_target(device), runtime=runtime, delegate=table.delegate, precision=table.precision,
+                 threads=table.threads)  # fmt: skip
 
 
 def calibrate(table: LatencyTable, folder: Path) -> tuple[Calibration, dict[str, float], dict[str, float]]:
@@ -87,7 +104,7 @@ def calibrate(table: LatencyTable, folder: Path) -> tuple[Calibration, dict[str,
 def quiet_ms(row: ModelRow, table: LatencyTable) -> float:
     """What a measurement would have been at the reference operator's quiet level."""
     level = quiet_level(table.rows.values())
-    return row.latency_ms if level is None or row.timing == "steady" else row.ratio * level
+    return row.latency_ms if level is None or row.timing in SOUND else row.ratio * level
 
 
 def repeatability(measurements: Sequence[Sequence[float]]) -> float | None:

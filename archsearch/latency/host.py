@@ -75,8 +75,26 @@ class HostRunner(PipeRunner):
             LatencyError: the runner does not start.
         """
         self._runtime = runtime
+        self.threads = threads
         hello = {**hello_of(runtime, delegate, threads, cpus, quiet_ms), "reference": str(reference)}
         super().__init__([python, "-u", str(RUNNER)], hello, patience)
+
+    def time_beside(self, path: Path, beside: Sequence[tuple[Path, int]], *, max_seconds: float) -> Timings:
+        """Time a block in rounds with its operators' models (and how often the block runs each).
+
+        Raises:
+            OpFailedError: the runtime refused or crashed on one of them, or hung.
+        """
+        return self.time(path, max_seconds=max_seconds, extra={"beside": [[str(one), n] for one, n in beside]})
+
+    def time_watched(self, path: Path, watched: Path, watched_ms: float, *, max_seconds: float) -> Timings:
+        """Time a whole network beside a model that takes ``watched_ms`` on a quiet machine.
+
+        Raises:
+            OpFailedError: the runtime refused or crashed on it, or hung.
+        """
+        extra = {"watch": str(watched), "watch_ns": round(watched_ms * 1e6)}
+        return self.time(path, max_seconds=max_seconds, extra=extra)
 
     def refused(self, words: str) -> ArchsearchError:
         """A missing runtime, or a runner that does not start for another reason."""

@@ -10,15 +10,17 @@ import contextlib
 import datetime
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.cost.block import Workload
+from archsearch.cost.block import PREFIX, BlockOp, Workload
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
 from archsearch.latency.conversion import OpModel, cache_folder, convert_ops, converter_version
 from archsearch.latency.failures import read_failures, write_failures
+from archsearch.latency.host import HostRunner
 from archsearch.latency.journal import JOURNAL, JournalWriter, read_journal
 from archsearch.latency.progress import Progress
 from archsearch.latency.quantise import is_quantised, quantisation, quantise_all
@@ -48,9 +50,9 @@ PROTOCOL = (
     CONVERSION + "Warm-up, then runs in blocks of 50 ms between blocks of the reference operator, at least 5 runs and "
     "until the 95 % confidence interval of the median is within 2 % of it, at most {max_seconds:g} s. Runs count while "
     "the reference stands within 10 % of its quiet level and the scheduler does not take the core away; operators "
-    "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. Runs "
-    "longer than 0.2 s on one thread are watched instead: the reference runs every 50 ms on the same core, its time is "
-    "taken off, and what is left is divided by how much slower than its quiet level it was (marked scaled). "
+    "that got no such runs are measured again at the end, and what then remains is marked unsteady or cpu. "
+    "Blocks run in turns with their operators, at least 5 rounds; their latency is the median ratio times the "
+    "operators' rows (marked paired). "
     "latency_ms is the median, p10_ms and p90_ms quantiles of the counted runs, one call from Python included (about "
     "0.001 ms). Weights and activations are warm in the caches."
 )
@@ -253,12 +255,30 @@ class _Session:
         return models, failures
 
     def _time(self, runner: Runner, model: OpModel) -> OpRow:
+        if model.key.startswith(PREFIX) and isinstance(runner, HostRunner):
+            paired = self._time_paired(runner, model)
+            if paired is not None:
+                return paired
         timings = runner.time(model.path, max_seconds=self.max_seconds)
         if timings.undelegated is not None and self.setup.delegate != "none":
             self.undelegated[model.key] = timings.undelegated > 0
             if timings.undelegated:
                 model = model._replace(graph=f"{model.graph}; {timings.undelegated} undelegated")
         return row_of(model, timings)
+
+    def _time_paired(self, runner: HostRunner, model: OpModel) -> OpRow | None:
+        """A block in turns with its operators; None where the table lacks a sound row of one of them."""
+        own = Counter(BlockOp.parse(model.key).ops)
+        rows = {op: self.rows.get(op.key) for op in own}
+        if self.setup.threads != 1 or any(row is None or row.timing not in SOUND for row in rows.values()):
+            return None
+        models, _ = self._models(list(own))
+        if len(models) != len(own):
+            return None
+        beside = [(models[op.key].path, count) for op, count in own.items()]
+        timings = runner.time_beside(model.path, beside, max_seconds=self.max_seconds)
+        ops_ms = sum(row.latency_ms * own[op] for op, row in rows.items() if row is not None)
+        return paired_row(model, timings, ops_ms, self._quiet_ms())
 
     def _measure(self, runner: Runner, models: Sequence[OpModel], progress: Progress) -> None:
         with progress.task("measuring", len(models)) as task:
@@ -333,7 +353,7 @@ def _chunks(ops: Sequence[Workload]) -> list[list[Workload]]:
     return chunks
 
 
-_RANK = {"steady": 0, "scaled": 0, "unsteady": 1, "cpu": 2, "": 3}
+_RANK = {"steady": 0, "paired": 0, "scaled": 0, "unsteady": 1, "cpu": 2, "": 3}
 
 
 def _quieter(new: OpRow, old: OpRow) -> bool:
@@ -372,7 +392,29 @@ def row_of(model: OpModel, timings: Timings) -> OpRow:
     )
 
 
-def quantile(ordered: Sequence[int], q: float) -> float:
+def paired_row(model: OpModel, timings: Timings, ops_ms: float, quiet_ms: float | None) -> OpRow:
+    """The row of a block that ran in turns with its operators, which take ``ops_ms`` by their own rows."""
+    ratios = sorted(timings.ratios)
+    latency_ms = statistics.median(ratios) * ops_ms
+    return OpRow(
+        key=model.key,
+        kind=model.key.split("[", 1)[0],
+        latency_ms=latency_ms,
+        p10_ms=min(quantile(ratios, 0.1) * ops_ms, latency_ms),
+        p90_ms=max(quantile(ratios, 0.9) * ops_ms, latency_ms),
+        provenance="measured",
+        runs=len(ratios),
+        dropped=timings.dropped,
+        timing="paired",
+        ratio=latency_ms / quiet_ms if quiet_ms else None,
+        reference_ms=quiet_ms,
+        cpu_ms=statistics.median(timings.cpu_ns) / 1e6,
+        graph=model.graph,
+        measured_at=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def quantile(ordered: Sequence[float], q: float) -> float:
     """Linear interpolation between order statistics."""
     place = q * (len(ordered) - 1)
     low = int(place)

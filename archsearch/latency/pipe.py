@@ -62,8 +62,15 @@ class PipeRunner:
         except OSError as error:
             raise self.refused(error.strerror or str(error)) from error
 
-    def time(self, path: Path, *, max_seconds: float = MAX_SECONDS, precision: float = PRECISION) -> Timings:
-        """Time one model.
+    def time(
+        self,
+        path: Path,
+        *,
+        max_seconds: float = MAX_SECONDS,
+        precision: float = PRECISION,
+        extra: Mapping[str, object] | None = None,
+    ) -> Timings:
+        """Time one model; ``extra`` are further entries of the job (see ``runner.py``).
 
         Raises:
             OpFailedError: the runtime refused or crashed on it, or hung.
@@ -72,14 +79,15 @@ class PipeRunner:
         if self._process is None:
             self._start()
         job = {"id": path.name, **self.place(path), "warmup": WARMUP_RUNS, "min_runs": MIN_RUNS,
-               "max_seconds": max_seconds, "precision": precision}  # fmt: skip
+               "max_seconds": max_seconds, "precision": precision, **(extra or {})}  # fmt: skip
         answer = self.ask(job, max_seconds * 3 + self._patience)
         try:
             clock = answer["clock"]
             timing = clock if clock != "wall" else "steady" if answer["steady"] else "unsteady"
             taken = answer.get("delegated")
             return Timings(tuple(answer["wall_ns"]), tuple(answer["cpu_ns"]), int(answer["dropped"]), timing,
-                           tuple(answer["reference_ns"]), None, taken[1] - taken[0] if taken else None)  # fmt: skip
+                           tuple(answer["reference_ns"]), None, taken[1] - taken[0] if taken else None,
+                           tuple(answer.get("ratios", ())))  # fmt: skip
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise OpFailedError(f"not an answer of the runner: {json.dumps(answer)[:200]}") from error
 

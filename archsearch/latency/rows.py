@@ -16,17 +16,18 @@ from archsearch.errors import LatencyError
 RowProvenance: TypeAlias = Literal["measured", "imported", "interpolated", "modelled"]
 FROM_DEVICE: frozenset[str] = frozenset({"measured", "imported"})
 _PROVENANCE = get_args(RowProvenance)
-Timing: TypeAlias = Literal["", "steady", "scaled", "unsteady", "cpu"]
+Timing: TypeAlias = Literal["", "steady", "paired", "scaled", "unsteady", "cpu"]
 _TIMING = get_args(Timing)
-SOUND: frozenset[str] = frozenset({"steady", "scaled"})  # timings that load does not bias
+SOUND: frozenset[str] = frozenset({"steady", "paired", "scaled"})  # timings that load does not bias
 
 
 class OpRow(NamedTuple):
     """The latency of one operator.
 
     ``runs`` were counted and ``dropped`` were not.  ``timing`` says which were: ``steady``, wall time while the
-    reference operator ran at its quiet level; ``scaled``, wall time of long runs divided by how much slower than that
-    level the reference ran on the same core meanwhile; ``unsteady``, wall time under whatever load there was; ``cpu``,
+    reference operator ran at its quiet level; ``paired``, a block in turns with its operators, the ratio times their
+    rows; ``scaled``, a whole network with a watched model run amid its runs, corrected by how much slower that was than
+    on a quiet machine; ``unsteady``, wall time under whatever load there was; ``cpu``,
     processor time, because the scheduler never left the core alone; empty where nothing was timed here.  ``cpu_ms``
     is the median processor time of the counted runs, ``reference_ms`` the reference operator's beside them.  ``graph``
     lists the nodes of the single-operator model that was timed (``CONV_2D``, ``2 MEAN + SUB + ...``).

@@ -19,10 +19,17 @@ meanwhile (processor time tells; one thread only).  Clean runs of steady blocks 
 confidence interval of their median is within ``precision`` of it on either side, or ``max_seconds`` are over; then
 what there is counts, ``steady`` is false, and ``clock`` says ``cpu`` where fewer than ``min_runs`` were clean.
 
-A model that runs longer than ``WATCH_SECONDS`` on one thread gives such blocks too rarely.  It is *watched*: a second
-thread on the same core runs the reference every ``WATCH_EVERY`` seconds meanwhile.  Its time is taken off, and what is
-left is divided by how much slower than its quiet level the reference was: ``clock`` says ``scaled``, ``wall_ns`` are
-the scaled times, ``reference_ns`` the quiet level, ``levels_ns`` what the reference took beside each run.
+Two more jobs, on one thread only:
+
+    {..., "watch": "model.tflite", "watch_ns": what that takes on a quiet machine}
+        -> {..., "clock": "scaled", "levels_ns": [...]}
+    {..., "beside": [["op.tflite", times], ...]}
+        -> {..., "clock": "paired", "ratios": [...]}
+
+The first is for whole networks, whose runs of seconds find no quiet stretch: a second thread on the same core runs the
+watched model every ``WATCH_EVERY`` seconds meanwhile.  Its time is taken off, what is left is multiplied by
+``watch_ns`` over what the watched model took.  The second is for blocks: rounds of the block and of its operators, one
+after the other, so that load hits both; ``ratios`` are block over operators, round by round, in processor time.
 """
 
 from __future__ import annotations
@@ -48,8 +55,9 @@ STEADY = 1.10
 STOLEN_SHARE = 0.05
 STOLEN_NS = 20000
 WARMUP_SECONDS = 0.01
-WATCH_SECONDS = 0.2
-WATCH_EVERY = 0.05
+WATCH_EVERY = 0.75
+ROUND_SECONDS = 0.02  # of each model in a round; long ones run once
+ROUND_RUNS = 50
 
 
 def load_runtime(wanted: str | None = None) -> tuple[str, str, Any]:
@@ -135,9 +143,8 @@ def half_interval(values: Sequence[float]) -> float:
 class Reference:
     """The reference model and its quiet level."""
 
-    def __init__(self, model: Any, quiet_ns: int | None = None, spare: Any = None) -> None:
+    def __init__(self, model: Any, quiet_ns: int | None = None) -> None:
         self.model = model
-        self.spare = spare  # a second interpreter, for the watch
         self.known = quiet_ns
         self.levels: list[int] = []  # ascending
 
@@ -156,31 +163,34 @@ class Reference:
 
 
 class Watch(threading.Thread):
-    """Runs the reference now and then while another thread of the same core is at work."""
+    """Runs a model now and then while another thread of the same core is at work."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, every: float) -> None:
         super().__init__(daemon=True)
         self.model = model
-        self.samples: list[tuple[int, int, int]] = []  # start, wall ns taken, processor ns of the second of two runs
+        self.every = every
+        self.samples: list[tuple[int, int, int]] = []  # start, wall ns taken, processor ns
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Sample until told to stop; the first of two runs warms the caches."""
-        while not self.over.wait(WATCH_EVERY):
+        """Sample until told to stop."""
+        while not self.over.wait(self.every):
             start = time.perf_counter_ns()
-            self.model.invoke()
-            _, cpu = timed(self.model.invoke, time.thread_time_ns)
-            self.samples.append((start, time.perf_counter_ns() - start, cpu))
+            wall, cpu = timed(self.model.invoke, time.thread_time_ns)
+            self.samples.append((start, wall, cpu))
 
     def beside(self, start: int, end: int) -> tuple[int, float]:
-        """(wall ns that sampling took, mean processor ns of the reference) between two times; level 0 if none."""
+        """(wall ns that sampling took, mean processor ns of the model) between two times; level 0 if none."""
         own = [sample for sample in self.samples if start <= sample[0] < end]
         return sum(sample[1] for sample in own), sum(sample[2] for sample in own) / max(len(own), 1)
 
 
-def measure_watched(model: Any, reference: Reference, job: dict[str, Any], limit: float) -> dict[str, Any]:
-    """Time a model whose runs are long beside the watch."""
-    watch = Watch(reference.spare)
+def measure_watched(model: Any, watched: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Time a whole network beside a model that is run in the middle of its runs."""
+    limit = time.perf_counter() + job["max_seconds"]
+    for _ in range(2):
+        watched.invoke()
+    watch = Watch(watched, job.get("watch_every", WATCH_EVERY))
     watch.start()
     scaled: list[float] = []
     cpus: list[int] = []
@@ -192,7 +202,7 @@ def measure_watched(model: Any, reference: Reference, job: dict[str, Any], limit
             wall, cpu = timed(model.invoke, time.thread_time_ns)
             taken, level = watch.beside(start, start + wall)
             if level:
-                scaled.append((wall - taken) * reference.quiet() / level)
+                scaled.append((wall - taken) * job["watch_ns"] / level)
                 cpus.append(cpu)
                 levels.append(level)
             else:
@@ -201,7 +211,7 @@ def measure_watched(model: Any, reference: Reference, job: dict[str, Any], limit
             if enough and (half_interval(scaled) <= job["precision"] or time.perf_counter() > limit):
                 break
             if missed > 10 * job["min_runs"]:
-                raise RuntimeError("the watch does not get a turn beside this model")
+                raise RuntimeError("the watched model never gets a turn beside it")
     finally:
         watch.over.set()
         watch.join()
@@ -211,8 +221,46 @@ def measure_watched(model: Any, reference: Reference, job: dict[str, Any], limit
         "clock": "scaled",
         "steady": True,
         "dropped": missed,
-        "reference_ns": [reference.quiet()],
+        "reference_ns": [],
         "levels_ns": [round(level) for level in levels],
+    }
+
+
+def measure_paired(model: Any, beside: Sequence[tuple[Any, int]], job: dict[str, Any]) -> dict[str, Any]:
+    """Time a block in rounds with its operators; each round's times are medians over its runs."""
+    limit = time.perf_counter() + job["max_seconds"]
+    models = [model, *[one for one, _ in beside]]
+    times = [count for _, count in beside]
+    repeats = []
+    for one in models:
+        one.invoke()
+        _, cpu = timed(one.invoke, time.thread_time_ns)
+        repeats.append(max(1, min(round(ROUND_SECONDS * 1e9 / max(cpu, 1)), ROUND_RUNS)))
+    ratios: list[float] = []
+    walls: list[int] = []
+    cpus: list[int] = []
+    while len(ratios) < job["min_runs"] or half_interval(ratios) > job["precision"]:
+        if len(ratios) >= job["min_runs"] and time.perf_counter() > limit:
+            break
+        medians = []
+        for i, one in enumerate(models):
+            runs = repeats[i]
+            if runs > 1:
+                one.invoke()  # its weights and activations were driven out by the others
+            taken = [timed(one.invoke, time.thread_time_ns) for _ in range(runs)]
+            medians.append(sorted(cpu for _, cpu in taken)[len(taken) // 2])
+            if i == 0:
+                walls += [wall for wall, _ in taken]
+                cpus += [cpu for _, cpu in taken]
+        ratios.append(medians[0] / sum(times[i] * medians[i + 1] for i in range(len(times))))
+    return {
+        "wall_ns": walls,
+        "cpu_ns": cpus,
+        "clock": "paired",
+        "steady": True,
+        "dropped": 0,
+        "reference_ns": [],
+        "ratios": ratios,
     }
 
 
@@ -220,9 +268,7 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
     """Time one model beside the reference."""
     cpu_clock = time.thread_time_ns if threads == 1 else time.process_time_ns
     limit = time.perf_counter() + job["max_seconds"]
-    seconds = warm_up(model.invoke, job["warmup"], limit)
-    if seconds > WATCH_SECONDS and threads == 1 and reference.spare is not None:
-        return measure_watched(model, reference, job, limit)
+    warm_up(model.invoke, job["warmup"], limit)
     counted: list[tuple[int, int]] = []
     clean: list[tuple[int, int]] = []
     everything: list[tuple[int, int]] = []
@@ -258,17 +304,13 @@ def measure(model: Any, reference: Reference, job: dict[str, Any], threads: int)
     }
 
 
-def warm_up(invoke: Callable[[], None], runs: int, limit: float) -> float:
-    """At least ``runs`` runs and ``WARMUP_SECONDS``; one run where it takes seconds.  Seconds of the last one."""
+def warm_up(invoke: Callable[[], None], runs: int, limit: float) -> None:
+    """At least ``runs`` runs and ``WARMUP_SECONDS``."""
     end = time.perf_counter() + WARMUP_SECONDS
     done = 0
-    last = 0.0
-    while (done < runs or time.perf_counter() < end) and time.perf_counter() < limit and last < 1.0:
-        start = time.perf_counter()
+    while (done < runs or time.perf_counter() < end) and time.perf_counter() < limit:
         invoke()
-        last = time.perf_counter() - start
         done += 1
-    return last
 
 
 def run_block(invoke: Callable[[], None], cpu_clock: Callable[[], int], limit: float) -> list[tuple[int, int]]:
@@ -357,11 +399,7 @@ class Session:
         self.threads = job["threads"]
         self.delegate = job.get("delegate", "xnnpack")
         model = open_model(self.runtime, job["reference"], 1, 0, self.delegate)
-        spare = None
-        if self.threads == 1 and hasattr(os, "sched_setaffinity"):  # the watch must stay on the core of what it watches
-            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-            spare = open_model(self.runtime, job["reference"], 1, 0, self.delegate)
-        self.reference = Reference(model, job.get("quiet_ns"), spare)
+        self.reference = Reference(model, job.get("quiet_ns"))
         for _ in range(60):
             self.reference.block()
         return {"runtime": name, "version": version, "reference_ns": self.reference.quiet()}
@@ -374,7 +412,22 @@ class Session:
         finally:
             if job.get("remove"):
                 Path(job["path"]).unlink()
-        return {"id": job["id"], **measure(model, self.reference, job, self.threads), "delegated": delegated(model)}
+        return {"id": job["id"], **self.measure(model, job), "delegated": delegated(model)}
+
+    def measure(self, model: Any, job: dict[str, Any]) -> dict[str, Any]:
+        """Time it as the job wants it."""
+        assert self.reference is not None
+        watch = job.get("watch") if self.threads == 1 else None
+        if watch and timed(model.invoke, time.thread_time_ns)[0] < 4e9 * job.get("watch_every", WATCH_EVERY):
+            watch = None  # too short to be watched, short enough for quiet stretches
+        if watch:
+            if hasattr(os, "sched_setaffinity"):  # the watch must stay on the core of what it watches
+                os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+            return measure_watched(model, open_model(self.runtime, watch, 1, 0, self.delegate), job)
+        if self.threads == 1 and "beside" in job:
+            others = [(open_model(self.runtime, path, 1, 1, self.delegate), count) for path, count in job["beside"]]
+            return measure_paired(model, others, job)
+        return measure(model, self.reference, job, self.threads)
 
 
 def main() -> None:

@@ -144,7 +144,8 @@ class Timings:
     """Counted runs of one model, the reference operator beside them, and how they were chosen (see ``rows``).
 
     ``summary`` stands in for ``wall_ns`` and ``cpu_ns`` where a device gives quantiles only.  ``undelegated`` counts
-    the nodes that no delegate took, where the device tells.
+    the nodes that no delegate took, where the device tells.  ``ratios`` are a block's times over those of its
+    operators, round by round, where both were run in turns.
     """
 
     wall_ns: tuple[int, ...]
@@ -154,6 +155,7 @@ class Timings:
     reference_ns: tuple[int, ...]
     summary: Summary | None = None
     undelegated: int | None = None
+    ratios: tuple[float, ...] = ()
 
 
 class OpFailedError(Exception):

@@ -13,12 +13,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 
 from archsearch.arch import Architecture, arch_id, from_dict, to_dict
 from archsearch.cost.conditions import Conditions
 from archsearch.errors import LatencyError
 from archsearch.latency.conversion import OpModel, converter_version
+from archsearch.latency.host import HostRunner
 from archsearch.latency.models_csv import MODELS, ModelRow, models_bytes, read_models
 from archsearch.latency.rows import OpRow
 from archsearch.latency.targets import Device, OpFailedError
@@ -80,6 +82,8 @@ def measure_whole(
     *,
     reference: Path,
     quiet_ms: float | None,
+    watched: Path,
+    watched_ms: float,
     cache: Path,
     repeats: int = 1,
     seconds: float = SECONDS,
@@ -88,7 +92,9 @@ def measure_whole(
 ) -> list[ModelRow]:
     """Measure each network until ``models.csv`` holds ``repeats`` rows of it; each row is on disk when it is taken.
 
-    All are measured once before any is measured again, so that repeats lie apart in time.
+    All are measured once before any is measured again, so that repeats lie apart in time.  On this machine, on one
+    thread, ``watched`` runs amid a network's runs and says how much slower the machine was than when ``watched_ms``
+    was taken; elsewhere networks are timed as operators are.
 
     Raises:
         MissingExtraError: the extra ``litert`` is not installed.
@@ -107,7 +113,13 @@ def measure_whole(
             told(f"measuring {whole.name}")
             try:
                 with device.start(reference, quiet_ms) as runner:
-                    timed = row_of(model, runner.time(model.path, max_seconds=seconds))
+                    if isinstance(runner, HostRunner) and runner.threads == 1:
+                        timings = runner.time_watched(model.path, watched, watched_ms, max_seconds=seconds)
+                        if not timings.reference_ns:
+                            timings = replaced(timings, reference_ns=(round((quiet_ms or watched_ms) * 1e6),))
+                    else:
+                        timings = runner.time(model.path, max_seconds=seconds)
+                timed = row_of(model, timings)
             except OpFailedError as error:
                 raise LatencyError(
                     "a whole network cannot be measured", where=whole.name, got=str(error),
