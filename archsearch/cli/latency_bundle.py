@@ -47,7 +47,8 @@ def bundle(
     """Write single-operator and single-block models, a manifest and a results template for any runner to fill."""
     from archsearch.cli.common import emit, emit_json, note
     from archsearch.errors import LatencyError
-    from archsearch.latency.bundle import estimate_bytes, missing, write_bundle
+    from archsearch.latency.bundle import missing, write_bundle
+    from archsearch.latency.bundle_models import estimate_bytes
     from archsearch.latency.table import load_table
 
     held = load_table(table).rows if table is not None else {}
@@ -59,10 +60,8 @@ def bundle(
     chosen = [key for key, unit in units.items() if not kind or unit.kind in kind][:limit]
     units = {key: units[key] for key in chosen}
     todo = missing(units, output)
-    note(
-        f"{len(units)} wanted; {len(todo)} models to write with the reference, "
-        f"about {_size(estimate_bytes(todo, to.value))} in {output}"
-    )
+    size = _size(estimate_bytes(todo, to.value))
+    note(f"{len(units)} wanted; {len(todo)} models to write, the reference among them, about {size} in {output}")
     try:
         done = write_bundle(units, output, target=to.value, sources=refs)
     except KeyboardInterrupt:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -24,17 +23,23 @@ from archsearch.cost.block import Workload
 from archsearch.errors import LatencyError
 from archsearch.latency.bundle_manifest import (
     MANIFEST,
-    SUFFIX,
     TARGETS,
     BundleModel,
     Input,
     Manifest,
     digest,
     model_text,
-    parse_model,
-    read_manifest,
     to_text,
 )
+from archsearch.latency.bundle_models import (
+    chunks,
+    converter_versions,
+    estimate_bytes,
+    file_of,
+    tflite_inputs,
+    with_reference,
+)
+from archsearch.latency.bundle_read import parse_model, read_manifest
 from archsearch.latency.bundle_texts import (
     DEVICE,
     LAYOUTS,
@@ -45,16 +50,12 @@ from archsearch.latency.bundle_texts import (
     add_to_results,
     write_texts,
 )
-from archsearch.latency.conversion import RECIPE, cache_folder, convert_ops
+from archsearch.latency.conversion import cache_folder, convert_ops
 from archsearch.latency.progress import Progress
 from archsearch.latency.write import replace
 
 NOTES = ".models.jsonl"  # models finished since the manifest was written
 DRAFTS = ".drafts"
-CHUNK = 96
-CHUNK_BYTES = 1_000_000_000
-FILE_BYTES = {"litert": 2_500, "coreml": 12_000}  # of a model without weights
-WEIGHT_BYTES = {"litert": 4, "coreml": 2}
 
 
 class Bundled(NamedTuple):
@@ -66,22 +67,10 @@ class Bundled(NamedTuple):
     bytes: int
 
 
-def estimate_bytes(units: Sequence[Workload], target: str) -> int:
-    """Disk that the models of ``units`` take, from their parameters."""
-    return sum(WEIGHT_BYTES[target] * unit.params + FILE_BYTES[target] for unit in units)
-
-
 def missing(units: Mapping[str, Workload], folder: Path) -> list[Workload]:
     """Those of ``units`` (and the reference operator) that the bundle in ``folder`` does not list yet."""
     held = read_manifest(folder).models if (folder / MANIFEST).exists() else {}
     return [unit for key, unit in with_reference(units).items() if key not in held]
-
-
-def with_reference(units: Mapping[str, Workload]) -> dict[str, Workload]:
-    """The reference operator first: every figure can then be read as a ratio to it."""
-    from archsearch.latency.measure import REFERENCE
-
-    return {REFERENCE.key: REFERENCE, **units}
 
 
 def write_bundle(
@@ -111,30 +100,6 @@ def write_bundle(
     except OSError as error:
         raise LatencyError(f"the bundle cannot be written ({error.strerror})", where=str(folder),
                            next_step="finished models are kept; the same command continues") from error  # fmt: skip
-
-
-def converter_versions(target: str) -> dict[str, str]:
-    """What converts, and which version of it.
-
-    Raises:
-        MissingExtraError: the converter is not installed.
-    """
-    from importlib.metadata import version
-
-    from archsearch.latency.conversion import converter_version
-
-    if target == "coreml":
-        from archsearch.latency.coreml import RECIPE as COREML_RECIPE
-        from archsearch.latency.coreml import coremltools_version
-
-        return {"coremltools": coremltools_version(), "torch": version("torch"), "recipe": str(COREML_RECIPE)}
-    return {"litert-torch": converter_version(), "torch": version("torch"), "recipe": str(RECIPE)}
-
-
-def file_of(unit: Workload, target: str) -> str:
-    """Where the model of a unit lies in a bundle: a few dozen files a folder, the same name on every machine."""
-    name = hashlib.sha256(unit.key.encode()).hexdigest()[:20]
-    return f"models/{unit.kind}/{name[0]}/{unit.kind}-{name}{SUFFIX[target]}"
 
 
 @contextlib.contextmanager
@@ -192,7 +157,7 @@ class _Writer:
         self._check_space(todo)
         self._save(complete=False)
         with Progress(show_progress) as progress, progress.task("writing", len(todo)) as task:
-            for chunk in _chunks(todo):
+            for chunk in chunks(todo):
                 for model in self._convert(chunk, task.advance):
                     self._note(model)
                 self._save(complete=False)
@@ -299,31 +264,3 @@ class _Writer:
         add_to_results(self.folder, manifest)
         if complete or not (self.folder / README).exists() or not (self.folder / DEVICE).exists():
             write_texts(self.folder, manifest)
-
-
-def tflite_inputs(path: Path) -> tuple[Input, ...]:
-    """The inputs of a .tflite model."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    from archsearch.models.litert_graph import read_model
-
-    names = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-    graph = read_model(path).subgraphs[0]
-    tensors = [graph.tensors[int(index)] for index in graph.inputs]
-    return tuple(
-        Input(tensor.name.decode(), tuple(int(side) for side in tensor.shape), names[tensor.type])
-        for tensor in tensors
-    )  # fmt: skip
-
-
-def _chunks(units: Sequence[Workload]) -> Iterator[list[Workload]]:
-    chunk: list[Workload] = []
-    weight = 0
-    for unit in units:
-        if chunk and (len(chunk) == CHUNK or weight + 4 * unit.params > CHUNK_BYTES):
-            yield chunk
-            chunk, weight = [], 0
-        chunk.append(unit)
-        weight += 4 * unit.params
-    if chunk:
-        yield chunk

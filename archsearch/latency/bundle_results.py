@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from archsearch.errors import LatencyError
-from archsearch.latency.bundle_manifest import MANIFEST, BundleModel, Manifest, digest, read_manifest
+from archsearch.latency.bundle_manifest import MANIFEST, BundleModel, Manifest, digest
+from archsearch.latency.bundle_read import read_manifest
 from archsearch.latency.bundle_texts import DEVICE, RESULT_COLUMNS, RESULTS
 from archsearch.latency.imports import Found, read_device
 from archsearch.latency.rows import OpRow
@@ -62,6 +63,8 @@ def check_models(folder: Path, manifest: Manifest) -> int:
         if not path.exists():
             absent += 1
             continue
+        if not path.resolve().is_relative_to(folder.resolve()) or not (path.is_file() or path.is_dir()):
+            raise LatencyError("leads out of the bundle, or is no file", where=str(path))
         try:
             size, sha256 = digest(path)
         except OSError as error:

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from archsearch.cost.block import parse_workload
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
 from archsearch.latency import bundle as bundle_module
-from archsearch.latency.bundle import estimate_bytes, file_of, missing, write_bundle
-from archsearch.latency.bundle_manifest import MANIFEST, read_manifest
+from archsearch.latency.bundle import missing, write_bundle
+from archsearch.latency.bundle_manifest import MANIFEST
+from archsearch.latency.bundle_models import estimate_bytes, file_of
+from archsearch.latency.bundle_read import read_manifest
 from archsearch.latency.check import check_table
 from archsearch.latency.conversion import convert_ops
 from archsearch.latency.imports import Options, import_rows, read
@@ -27,7 +30,8 @@ from tests.latency.tables import conv, linear
 
 require("litert", "litert_torch", "ai_edge_litert")
 
-UNITS = {op.key: op for op in [conv(8, 8, 8), linear(4, 8, 16), Op("silu", ((1, 8, 4, 4),)), conv(8, 8, 8, g=8)]}
+BLOCK = parse_workload("block.downsample[1x8x8x8](out=8,sep=0)@nhwc")
+UNITS = {unit.key: unit for unit in [conv(8, 8, 8), linear(4, 8, 16), BLOCK, conv(8, 8, 8, g=8)]}
 MORE = Op("add", ((1, 4, 8), (1, 4, 8)))
 
 
@@ -139,15 +143,16 @@ def test_two_writers_do_not_meet(folder: Path, cache: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from archsearch.cost.op import Op
-from archsearch.latency import bundle
-bundle.CHUNK = 2
+from archsearch.cost.block import parse_workload
+from archsearch.cost.block import parse_workload
+from archsearch.latency import bundle, bundle_models
+bundle_models.CHUNK = 2
 place = bundle._Writer._place
 def slowly(self, unit, fill):
     time.sleep(0.05)
     place(self, unit, lambda draft: (fill(draft), time.sleep(0.05)))
 bundle._Writer._place = slowly
-ops = [Op.parse(key) for key in sys.argv[3:]]
+ops = [parse_workload(key) for key in sys.argv[3:]]
 bundle.write_bundle({op.key: op for op in ops}, Path(sys.argv[1]), target="litert", cache=Path(sys.argv[2]),
                     show_progress=False)
 """

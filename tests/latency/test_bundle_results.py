@@ -1,6 +1,7 @@
 """Filled bundles as a stranger might send them: what is wrong is refused with file and line, and touches nothing."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,9 @@ from archsearch.latency.bundle_manifest import (
     Input,
     Manifest,
     digest,
-    read_manifest,
-    safe_file,
     to_text,
 )
+from archsearch.latency.bundle_read import read_manifest, safe_file
 from archsearch.latency.bundle_results import quantiles, read_filled
 from archsearch.latency.bundle_texts import RESULT_COLUMNS
 from archsearch.latency.imports import Options, import_rows, read, read_device
@@ -341,6 +341,21 @@ def test_a_changed_model_is_found(tmp_path: Path, target: str) -> None:
     with pytest.raises(LatencyError, match=r"m1\..*: not the model of the manifest"):
         import_into(folder, tmp_path / "t")
     assert not (tmp_path / "t").exists()
+
+
+def test_models_that_are_links_or_pipes_are_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path / "b")
+    model = next(folder.rglob("m1.tflite"))
+    secret = tmp_path / "secret"
+    secret.write_bytes(model.read_bytes())
+    model.unlink()
+    model.symlink_to(secret)
+    with pytest.raises(LatencyError, match=r"m1\.tflite: leads out of the bundle"):
+        read_filled(folder)
+    model.unlink()
+    os.mkfifo(model)
+    with pytest.raises(LatencyError, match=r"m1\.tflite: leads out of the bundle, or is no file"):
+        read_filled(folder)
 
 
 def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:

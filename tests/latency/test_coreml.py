@@ -9,7 +9,8 @@ import pytest
 from archsearch.cost.block import parse_workload
 from archsearch.errors import LatencyError
 from archsearch.latency.bundle import write_bundle
-from archsearch.latency.bundle_manifest import digest, read_manifest
+from archsearch.latency.bundle_manifest import digest
+from archsearch.latency.bundle_read import read_manifest
 from archsearch.latency.coreml import CoremlModel, convert_coreml, coreml_module
 from archsearch.latency.measure import REFERENCE
 from tests.conftest import require
