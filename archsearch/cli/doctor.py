@@ -36,6 +36,7 @@ DISTRIBUTIONS = (
     ("plotly", "reports", "pip install plotly", False),
     ("litert-torch", "converting operators for measurement", "pip install 'archsearch[litert]'", True),
     ("ai-edge-litert", "measuring on this host", "pip install 'archsearch[litert]'", True),
+    ("coremltools", "bundles of Core ML models", "pip install 'archsearch[coreml]'", True),
     ("transformers", "pipelines with a CLIP text encoder", "pip install transformers", True),
 )
 
