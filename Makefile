@@ -36,7 +36,7 @@ wheel-test: setup-dev
 
 setup: $(VENV)/.stamp-core
 
-setup-dev: $(VENV)/.stamp-dev
+setup-dev: $(VENV)/.stamp-dev $(VENV)/.stamp-tflite
 
 $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -47,8 +47,12 @@ $(VENV)/.stamp-core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[litert,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[litert,coreml,dev]"
 	touch $@
+
+# Old models' runtime, in an environment of its own; where it cannot be had its tests are skipped (CI requires it).
+$(VENV)/.stamp-tflite: $(VENV)/.stamp-dev archsearch/latency/runtimes.py
+	$(BIN)/archsearch latency runtime --install && touch $@ || echo "tflite-runtime is not here; its tests are skipped"
 
 clean:
 	rm -rf $(VENV) .venvs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from archsearch.cli import latency_bundle, latency_import, latency_measure
+from archsearch.cli import latency_bundle, latency_import, latency_measure, latency_runtime
 from archsearch.cli.latency_calibrate import EPILOG as CALIBRATE_EPILOG
 from archsearch.cli.latency_calibrate import calibrate
 from archsearch.cli.latency_check import EPILOG as CHECK_EPILOG
@@ -56,6 +56,7 @@ app.command(name="plan", epilog=PLAN_EPILOG)(plan)
 
 
 app.command(name="measure", epilog=latency_measure.EPILOG)(latency_measure.measure)
+app.command(name="runtime", epilog=latency_runtime.EPILOG)(latency_runtime.runtime)
 
 
 @app.command(epilog=PREDICT_EPILOG)
@@ -97,7 +98,7 @@ def predict(
     emit(
         f"{profile.name}: {_ms(found.total_ms)} ms ({_ms(found.low_ms)} to {_ms(found.high_ms)}), latent {size}, "
         f"text {conditions.text}, batch {conditions.batch}, guidance passes {conditions.passes}\n"
-        f"{basis(loaded, found.provenance, found.measured_share)}; {len(found.missing)} operators are modelled\n"
+        f"{basis(loaded, found.provenance, found.measured_share)}; {len(found.missing)} operators not in the table\n"
         f"{_between(found)}{_interval(found, loaded)}"
     )
 
@@ -150,7 +151,9 @@ def show(
         return
     fields = ("description", "device", "soc", "os", "runtime", "runtime_version", "delegate", "precision", "threads",
               *STATE_FIELDS, "protocol", "reference", "date", "licence", "notes")  # fmt: skip
-    head = [table.name, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]
+    word = {"modelled": "modelled, not measured", "mixed": "measured in part, the rest modelled"}
+    title = f"{table.name}: {word.get(table.provenance, table.provenance)}"
+    head = [title, *(f"  {name}: {getattr(table, name)}" for name in fields if getattr(table, name))]
     head.append(f"  calibration: {line_of(table)}")
     emit("\n".join([*head, *(f"  not measured: {key}: {why}" for key, why in sorted(failures.items()))]))
     if rows:
@@ -162,7 +165,15 @@ def show(
         )  # fmt: skip
         emit("\n" + TableText(header, cells, None, frozenset({1, 2, 3, 4, 5})).text())
         return
-    columns = ("kind", "rows", "fastest ms", "slowest ms", "(p90 - p10) / median", "steady", "provenance")
+    columns = (
+        "kind",
+        "rows",
+        "fastest ms",
+        "slowest ms",
+        "(p90 - p10) / median, or error band",
+        "steady",
+        "provenance",
+    )
     lines = tuple(
         _kind_line(name, [row for row in chosen if row.kind == name]) for name in kinds if kind in (None, name)
     )
@@ -205,8 +216,13 @@ def _kind_line(kind: str, rows: list[OpRow]) -> tuple[str, ...]:
     times = sorted(row.latency_ms for row in rows)
     spreads = sorted((row.p90_ms - row.p10_ms) / row.latency_ms for row in rows)
     steady = sum(row.timing in SOUND for row in rows)
-    return (kind, str(len(rows)), f"{times[0]:.4g}", f"{times[-1]:.4g}", f"{spreads[len(spreads) // 2]:.1%}",
-            f"{steady} of {len(rows)}", ", ".join(sorted({row.provenance for row in rows})))  # fmt: skip
+    spread, steadiness = f"{spreads[len(spreads) // 2]:.1%}", f"{steady} of {len(rows)}"
+    if all(row.provenance == "modelled" for row in rows):
+        bands = sorted(row.p90_ms / row.latency_ms for row in rows)
+        spread = " to ".join(dict.fromkeys(f"x{band:.2g}" for band in (bands[0], bands[-1])))
+        steadiness = "not timed"
+    return (kind, str(len(rows)), f"{times[0]:.4g}", f"{times[-1]:.4g}", spread, steadiness,
+            ", ".join(sorted({row.provenance for row in rows})))  # fmt: skip
 
 
 def _between(found: Prediction) -> str:

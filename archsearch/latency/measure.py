@@ -331,6 +331,7 @@ class _Session:
 
     def _fail(self, key: str, why: str) -> None:
         assert self.journal is not None
+        why = " ".join(why.split())
         self.journal.failed(key, why)
         self.failed[key] = why
 

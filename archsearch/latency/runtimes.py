@@ -37,6 +37,11 @@ def python_of(runtime: str, chosen: str = "") -> str:
     return str(python)
 
 
+def command_of(python: str) -> list[str]:
+    """The command line of the runner under a Python."""
+    return [python, "-u", str(Path(__file__).with_name("runner.py"))]
+
+
 def environment_folder() -> Path:
     """``.venvs/tflite-runtime`` in a checkout, else ``~/.cache/archsearch/tflite-runtime``."""
     root = Path(__file__).resolve().parents[2]

@@ -54,3 +54,5 @@ def linear(tokens: int, width: int, out: int) -> Op:
 OPS = [conv(c, o, side) for c in (8, 16, 64) for o in (8, 32) for side in (8, 16)] + [
     linear(t, w, o) for t in (16, 64) for w in (32, 64) for o in (32, 64, 128)
 ]
+
+SMALL = [conv(8, 8, 8), linear(4, 64, 64), Op("silu", ((1, 8, 4, 4),)), conv(8, 16, 4, k=1)]  # what tests convert

@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from archsearch.errors import LatencyError
-from archsearch.latency.conversion import convert_ops
 from archsearch.latency.journal import JOURNAL
-from archsearch.latency.measure import REFERENCE, measure
+from archsearch.latency.measure import measure
 from archsearch.latency.table import load_table
 from archsearch.latency.targets import DeviceLostError, Setup, Target, Tools, parse_target
 from tests.conftest import require
-from tests.latency.tables import conv, linear
+from tests.latency.tables import SMALL
 
 require("litert", "litert_torch", "ai_edge_litert")
 
-OPS = [conv(8, 8, 8), linear(4, 8, 16), conv(8, 16, 4, k=1)]
+OPS = SMALL[:3]
 
 FAKE = """#!{python} -IS
 import os, subprocess, sys, time
@@ -57,13 +56,6 @@ if hit == "dropped":
     sys.exit(255)
 sys.exit(process.wait())
 """
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    assert convert_ops([REFERENCE, *OPS], folder, workers=1)[1] == {}
-    return folder
 
 
 class Board:
