@@ -109,7 +109,8 @@ def show_text(described: Described, markdown: bool = False) -> str:
     )
     for name, measured in described.measured.items():
         parts.append(
-            f"Table {name} has rows for {measured} of the {described.operators} operators; others are modelled."
+            f"Table {name} ({_basis(described.tables[name])}) has rows for {measured} of the {described.operators} "
+            "operators; others are modelled."
         )
     parts.append(f"Presets in it: {', '.join(described.members) or 'none'}.")
     tables = [_decision_table(space), *([_rule_table(space)] if space.rules else []), _cost_table(described)]
@@ -166,6 +167,10 @@ def _value(value: float, unit: str) -> str:
         return f"{value:.3f} ms"
     text = scaled(value)
     return f"{text}{unit}" if text[-1].isalpha() else f"{text} {unit}".rstrip()
+
+
+def _basis(table: LatencyTable) -> str:
+    return {"measured": "measured", "modelled": "modelled, not measured"}.get(table.provenance, "partly modelled")
 
 
 def _power(size: int) -> str:

@@ -27,6 +27,7 @@ def status_json(study: Study) -> dict[str, Any]:
         "candidates": config.space.size,
         "objectives": list(names),
         "constraints": list(config.constraints),
+        "tables": [{"name": table.name, "provenance": table.provenance} for table in config.tables],
         "strategy": config.strategy,
         "seed": config.seed,
         "trials": len(study.trials),
@@ -55,6 +56,10 @@ def status_lines(study: Study) -> list[str]:
     ]
     if s["constraints"]:
         lines.append(f"  subject to {', '.join(s['constraints'])}: {s['feasible']} candidates meet that")
+    for table in study.config.tables:
+        kind = {"measured": "measured on", "mixed": "partly modelled, for"}.get(table.provenance, "modelled, not "
+                                                                                "measured, for")  # fmt: skip
+        lines.append(f"  latency    {table.name}: {kind} {table.configuration}")
     if s["without_score"]:
         lines.append(f"  no number  {s['without_score']} trials lack a finite objective")
     lines.append(f"  front      {len(s['front'])} candidates, hypervolume {s['hypervolume']:.4f} "

@@ -83,7 +83,8 @@ def markdown(gpus: Sequence[Gpu], npus: Sequence[NpuResult], data: Path, ops: in
             "Merged into a convolution's kernel (same convolutions with and without): "
             + "; ".join(
                 f"{NAMES[g.found.phone.device][0]} relu x{g.found.merged.relu:.3f} "
-                f"({g.found.merged.relu_pairs} pairs), addition {g.found.merged.overhead_us:.2g} us + {g.found.merged.us_per_mb:.3g} us/MB "
+                f"({g.found.merged.relu_pairs} pairs), addition "
+                f"{g.found.merged.overhead_us:.2g} us + {g.found.merged.us_per_mb:.3g} us/MB "
                 f"({g.found.merged.pairs} pairs)"
                 for g in gpus
             )

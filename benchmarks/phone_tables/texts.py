@@ -38,7 +38,7 @@ def gpu_head(found: Fitted, whole: Whole) -> dict[str, object]:
         **HEAD,
         "name": found.phone.table,
         "description": f"MODELLED, not measured: the GPU of {name} under TFLite, from public timings of CNN operators.",
-        "device": f"{name} (modelled)",
+        "device": name,
         "soc": soc,
         "os": "as in the source, which does not state it",
         "runtime": "TFLite",
@@ -103,7 +103,7 @@ def npu_head(npu: Npu, checked: Sequence[Check], clockwork: float) -> dict[str, 
         "description": "MODELLED, not measured: "
         + ("the Hexagon NPU of Galaxy S24" if s24 else "iPhone 14 Pro under Core ML as of SnapFusion (2023)")
         + ", calibrated to the three published networks of SD 1.5.",
-        "device": "Samsung Galaxy S24 (modelled)" if s24 else "Apple iPhone 14 Pro (modelled)",
+        "device": "Samsung Galaxy S24" if s24 else "Apple iPhone 14 Pro",
         "soc": "Snapdragon 8 Gen 3" if s24 else "A16 Bionic",
         "os": "as in the source, which does not state it",
         "runtime": "QNN" if s24 else "Core ML",

@@ -97,7 +97,7 @@ def load_model(folder: Path) -> PhoneModel:
     def number(values: Mapping[str, object], path: tuple[str, ...], low: float = 0.0) -> float:
         value = values.get(path[-1])
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < 1e12:
-            raise LatencyError("must be a number that is not negative", where=document.where(path), got=value)
+            raise LatencyError(f"must be a number, at least {low:g}", where=document.where(path), got=value)
         return float(value)
 
     def block(values: object, path: tuple[str, ...]) -> Mapping[str, object]:

@@ -189,7 +189,7 @@ def _conv(channels: int, out: int, sides: tuple[int, int], k: int, stride: int, 
     """The convolution with this project's padding that has the row's output."""
     pad = k // 2
     for side in (sides[0], sides[0] - 2 * pad, stride * sides[1]):
-        if side > 0 and (side + 2 * pad - k) // stride + 1 == sides[1]:
+        if side > 0 and abs(side - sides[0]) <= k and (side + 2 * pad - k) // stride + 1 == sides[1]:
             attrs = (("bias", 1), ("g", groups), ("k", k), ("out", out), ("s", stride))
             return Op("conv2d", ((1, channels, side, side),), attrs)
     raise LatencyError("no padding gives this output", where=where, got=f"{sides[0]} -> {sides[1]}, kernel {k}")
