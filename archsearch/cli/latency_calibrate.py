@@ -89,7 +89,7 @@ def as_json(found: Calibration) -> dict[str, object]:
         "factor_95": found.factor_95,
         "repeatability": found.repeatability,
         "models": dict(zip(found.models, found.errors, strict=True)),
-        "date": found.date,
+        "fitted_at": found.fitted_at,
     }
 
 

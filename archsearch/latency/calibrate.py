@@ -12,14 +12,14 @@ from pathlib import Path
 from archsearch.cost.block import BlockOp
 from archsearch.cost.lowering import lower
 from archsearch.errors import ArchsearchError, LatencyError
-from archsearch.latency.calibration import CALIBRATION, Calibration, calibration_text, fit_calibration
+from archsearch.latency.calibration import CALIBRATION, Calibration, calibration_text, fit_calibration, rows_digest
 from archsearch.latency.candidates import whole_of
 from archsearch.latency.conversion import cache_folder, convert_ops
 from archsearch.latency.measure import REFERENCE
 from archsearch.latency.models_csv import ModelRow, read_models
 from archsearch.latency.predict import predict
 from archsearch.latency.rows import SOUND, quiet_level
-from archsearch.latency.table import LatencyTable, read_head
+from archsearch.latency.table import LatencyTable
 from archsearch.latency.targets import Setup, open_device, parse_target
 from archsearch.latency.whole import Whole, measure_whole
 from archsearch.latency.write import replace
@@ -90,12 +90,13 @@ def calibrate(table: LatencyTable, folder: Path) -> tuple[Calibration, dict[str,
             continue
         predicted_ms[name] = predict(lower(whole.arch, whole.conditions), plain).total_ms
     measured_ms = {name: statistics.median(measured[name]) for name in predicted_ms}
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     found = fit_calibration(
         predicted_ms,
         measured_ms,
         repeatability=repeatability([measured[name] for name in predicted_ms]),
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        ops_sha256=read_head(folder)[1],
+        fitted_at=now,
+        rows_sha256=rows_digest(table.rows.values(), now),
     )
     replace(folder / CALIBRATION, calibration_text(found).encode())
     return found, predicted_ms, measured_ms

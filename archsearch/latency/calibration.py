@@ -1,25 +1,29 @@
 """Calibration: what whole models took against the sum that a table predicts for them, as a few plain numbers.
 
 ``calibration.yaml`` in a table's folder holds one factor for each group of work, fitted on the whole models of
-``models.csv``, and the factors of the 80 % and 95 % intervals.  It belongs to the rows that it was fitted on: when
-``ops.csv`` changes, its checksum no longer fits and the calibration is not used until it is fitted again
-(``archsearch latency calibrate``).  Reading it imports no framework.
+``models.csv``, and the factors of the 80 % and 95 % intervals.  It belongs to the rows that it was fitted on: rows that
+are added later leave it in force, but when one of those changes, the checksum over them no longer fits and the
+calibration is not used until it is fitted again (``archsearch latency calibrate``).  Reading it imports no framework.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from archsearch.cost.block import BlockOp
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
+from archsearch.latency.rows import OpRow
 
 SCHEMA = "archsearch.latency_calibration/1"
 CALIBRATION = "calibration.yaml"
 MIN_MODELS = 3
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +42,14 @@ class Calibration:
     models: tuple[str, ...]
     errors: tuple[float, ...]
     repeatability: float | None
-    date: str
-    ops_sha256: str
+    fitted_at: str
+    rows_sha256: str
 
     @classmethod
     def none(cls) -> Calibration:
         """The one that changes nothing."""
-        return cls(factor=1.0, factor_80=1.0, factor_95=1.0, models=(), errors=(), repeatability=None, date="",
-                   ops_sha256="")  # fmt: skip
+        return cls(factor=1.0, factor_80=1.0, factor_95=1.0, models=(), errors=(), repeatability=None, fitted_at="",
+                   rows_sha256="")  # fmt: skip
 
     def of_op(self, op: Op) -> float:
         """The factor of an operator's latency."""
@@ -56,7 +60,7 @@ class Calibration:
         return self.factor
 
 
-def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
+def read_calibration(folder: Path, rows: Mapping[str, OpRow]) -> Calibration | None:
     """The calibration in a table's folder; None where there is none, or it belongs to other rows.
 
     Raises:
@@ -76,7 +80,7 @@ def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
     if data.get("schema") != SCHEMA:
         raise LatencyError("another schema version", where=at("schema"), got=data.get("schema", "none"),
                            allowed=SCHEMA, next_step="`archsearch latency calibrate` writes it anew")  # fmt: skip
-    known = {"schema", "factor", "factor_80", "factor_95", "models", "repeatability", "date", "ops_sha256"}
+    known = {"schema", "factor", "factor_80", "factor_95", "models", "repeatability", "fitted_at", "rows_sha256"}
     for key in data:
         if key not in known:
             raise LatencyError("unknown field", where=at(str(key)), got=key, allowed=", ".join(sorted(known)))
@@ -93,7 +97,10 @@ def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
         for name, error in models.items()
     ):
         raise LatencyError("must map names of models to relative errors", where=at("models"), got=models)
-    if data.get("ops_sha256") != ops_sha256:
+    fitted_at = data.get("fitted_at")
+    if not isinstance(fitted_at, str) or not _TIME.fullmatch(fitted_at):
+        raise LatencyError("must be a time as 2026-11-21T08:00:00Z", where=at("fitted_at"), got=fitted_at)
+    if data.get("rows_sha256") != (rows_sha256 := rows_digest(rows.values(), fitted_at)):
         return None
     return Calibration(
         factor=number("factor", 1e-6),
@@ -102,9 +109,18 @@ def read_calibration(folder: Path, ops_sha256: str) -> Calibration | None:
         models=tuple(models),
         errors=tuple(float(error) for error in models.values()),
         repeatability=None if data.get("repeatability") is None else number("repeatability", 0.0),
-        date=str(data.get("date", "")),
-        ops_sha256=ops_sha256,
+        fitted_at=fitted_at,
+        rows_sha256=rows_sha256,
     )
+
+
+def rows_digest(rows: Iterable[OpRow], until: str) -> str:
+    """SHA-256 over keys and latencies of the rows that were there at a time, those without a time of their own included.
+
+    Times are ``2026-11-21T08:00:00Z``, which sort as text.
+    """
+    lines = sorted(f"{row.key} {row.latency_ms:.6g}\n" for row in rows if row.measured_at <= until)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def fit_calibration(
@@ -112,8 +128,8 @@ def fit_calibration(
     measured_ms: Mapping[str, float],
     *,
     repeatability: float | None,
-    date: str,
-    ops_sha256: str,
+    fitted_at: str,
+    rows_sha256: str,
 ) -> Calibration:
     """Fit the factor between measured and (uncalibrated) predicted latencies of the same models, in the logarithm.
 
@@ -137,7 +153,7 @@ def fit_calibration(
     factors = [math.exp(float(t.ppf(0.5 + share / 2, n - 1)) * spread) for share in (0.80, 0.95)]
     return Calibration(
         factor=math.exp(mean), factor_80=factors[0], factor_95=factors[1], models=names, errors=tuple(left_out),
-        repeatability=repeatability, date=date, ops_sha256=ops_sha256,
+        repeatability=repeatability, fitted_at=fitted_at, rows_sha256=rows_sha256,
     )  # fmt: skip
 
 
@@ -149,8 +165,8 @@ def calibration_text(found: Calibration) -> str:
         f"factor_80: {found.factor_80:.6g}",
         f"factor_95: {found.factor_95:.6g}",
         f"repeatability: {'null' if found.repeatability is None else format(found.repeatability, '.6g')}",
-        f'date: "{found.date}"',
-        f"ops_sha256: {found.ops_sha256}",
+        f'fitted_at: "{found.fitted_at}"',
+        f"rows_sha256: {found.rows_sha256}",
         "models:  # relative error of the prediction when the model is left out of the fit",
         *(f'  "{name}": {error:.6g}' for name, error in zip(found.models, found.errors, strict=True)),
     ]

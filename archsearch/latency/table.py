@@ -200,7 +200,7 @@ def load_table(ref: str | Path) -> LatencyTable:
     if journal:
         rows.update((row.key, row) for row in journal.rows)
     else:
-        calibration = read_calibration(folder, digest)
+        calibration = read_calibration(folder, rows)
     return LatencyTable(**head, rows=MappingProxyType(rows), folder=folder, calibration=calibration)  # type: ignore[arg-type]
 
 

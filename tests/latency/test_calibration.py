@@ -20,13 +20,20 @@ from archsearch.cost import Conditions, Scorer, lower
 from archsearch.cost.block import BlockOp
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
-from archsearch.latency.calibration import CALIBRATION, Calibration, calibration_text, fit_calibration, read_calibration
+from archsearch.latency.calibration import (
+    CALIBRATION,
+    Calibration,
+    calibration_text,
+    fit_calibration,
+    read_calibration,
+    rows_digest,
+)
 from archsearch.latency.predict import QUANTUM, predict
 from archsearch.latency.profile import profile
 from archsearch.latency.rows import OpRow
-from archsearch.latency.table import load_table, read_head
+from archsearch.latency.table import load_table
 from archsearch.latency.write import replace, write_table
-from tests.latency.tables import HEAD, formula_ms, row
+from tests.latency.tables import HEAD, conv, formula_ms, row
 
 INNER = TransformerBlock(first=Attention(to="self", heads=2, head_dim=8), feed_forward=FeedForward(expansion=2.0))
 SMALL = UNet(
@@ -41,6 +48,13 @@ SMALL = UNet(
     ),
 )
 LOWERING = lower(SMALL, Conditions(latent=(8, 8), passes=2))
+
+
+LATER = "2099-01-01T00:00:00Z"
+
+
+def digest(folder: Path) -> str:
+    return rows_digest(load_table(folder).rows.values(), LATER)
 
 
 def block_row(block: BlockOp, share: float) -> OpRow:
@@ -89,10 +103,10 @@ def test_a_calibration_multiplies_everything_and_brings_its_intervals(tmp_path: 
     folder = table(tmp_path / "t", 0.1)
     plain = predict(LOWERING, load_table(folder))
     found = Calibration(factor=1.25, factor_80=1.04, factor_95=1.1, models=("a", "b", "c"), errors=(0.0, 0.01, -0.01),
-                        repeatability=0.02, date="2026-11-21", ops_sha256=read_head(folder)[1])  # fmt: skip
+                        repeatability=0.02, fitted_at=LATER, rows_sha256=digest(folder))  # fmt: skip
     replace(folder / CALIBRATION, calibration_text(found).encode())
-    assert read_calibration(folder, found.ops_sha256) == found
     loaded = load_table(folder)
+    assert read_calibration(folder, loaded.rows) == found
     assert loaded.calibration == found
     calibrated = predict(LOWERING, loaded)
     assert calibrated.calibrated
@@ -107,8 +121,25 @@ def test_a_calibration_multiplies_everything_and_brings_its_intervals(tmp_path: 
 def test_rows_that_changed_put_a_calibration_out_of_use(tmp_path: Path) -> None:
     folder = table(tmp_path / "t", 0.1)
     stale = Calibration(factor=2.0, factor_80=1.1, factor_95=1.2, models=("a", "b", "c"), errors=(0.0, 0.0, 0.0),
-                        repeatability=None, date="2026-11-21", ops_sha256="0" * 64)  # fmt: skip
+                        repeatability=None, fitted_at=LATER, rows_sha256="0" * 64)  # fmt: skip
     replace(folder / CALIBRATION, calibration_text(stale).encode())
+    assert load_table(folder).calibration is None
+
+
+def test_rows_that_were_added_later_leave_a_calibration_in_force(tmp_path: Path) -> None:
+    folder = table(tmp_path / "t", 0.1)
+    then = "2026-11-21T08:00:00Z"
+    rows = [r._replace(measured_at="2026-11-21T07:00:00Z") for r in load_table(folder).rows.values()]
+    write_table(folder, HEAD, rows)
+    found = Calibration(factor=2.0, factor_80=1.1, factor_95=1.2, models=("a", "b", "c"), errors=(0.0, 0.0, 0.0),
+                        repeatability=None, fitted_at=then, rows_sha256=rows_digest(rows, then))  # fmt: skip
+    replace(folder / CALIBRATION, calibration_text(found).encode())
+    assert load_table(folder).calibration == found
+    new = row(conv(8, 8, 4), 1.0)._replace(measured_at="2026-11-21T09:00:00Z")
+    write_table(folder, HEAD, [*rows, new])
+    assert load_table(folder).calibration == found
+    again = rows[0]._replace(latency_ms=rows[0].latency_ms * 1.5, p90_ms=rows[0].p90_ms * 2)
+    write_table(folder, HEAD, [again, *rows[1:], new])
     assert load_table(folder).calibration is None
 
 
@@ -121,12 +152,13 @@ def test_rows_that_changed_put_a_calibration_out_of_use(tmp_path: Path) -> None:
         ("factor_80: 1.04", "surprise: 1", "unknown field"),
         ("archsearch.latency_calibration/1", "archsearch.latency_calibration/9", "schema"),
         ('"a": 0', '"a": oops', "models"),
+        ('"2099', '"soon', "fitted_at"),
     ],
 )
 def test_a_malformed_calibration_is_refused_with_its_line(tmp_path: Path, old: str, new: str, words: str) -> None:
     folder = table(tmp_path / "t", 0.1)
     good = Calibration(factor=1.25, factor_80=1.04, factor_95=1.1, models=("a", "b", "c"), errors=(0.0, 0.0, 0.0),
-                       repeatability=None, date="2026-11-21", ops_sha256=read_head(folder)[1])  # fmt: skip
+                       repeatability=None, fitted_at=LATER, rows_sha256=digest(folder))  # fmt: skip
     text = calibration_text(good)
     assert old in text
     (folder / CALIBRATION).write_text(text.replace(old, new, 1))
@@ -140,7 +172,7 @@ def test_a_malformed_calibration_is_refused_with_its_line(tmp_path: Path, old: s
 def test_the_factor_is_the_geometric_mean_ratio(factor: float, errors: list[float]) -> None:
     predicted = {str(i): 100.0 * (i + 1) for i in range(len(errors))}
     measured = {name: predicted[name] * factor * math.exp(e) for name, e in zip(predicted, errors, strict=True)}
-    found = fit_calibration(predicted, measured, repeatability=None, date="", ops_sha256="")
+    found = fit_calibration(predicted, measured, repeatability=None, fitted_at="", rows_sha256="")
     assert found.factor == pytest.approx(factor * math.exp(sum(errors) / len(errors)))
     assert 1 <= found.factor_80 <= found.factor_95
     for name, error in zip(found.models, found.errors, strict=True):  # each left out, by hand
@@ -157,7 +189,7 @@ def test_the_intervals_cover_what_they_claim() -> None:
         noise = rng.normal(0, 0.05, 9)
         predicted = {str(i): 1.0 for i in range(8)}
         measured = {str(i): math.exp(noise[i]) for i in range(8)}
-        found = fit_calibration(predicted, measured, repeatability=None, date="", ops_sha256="")
+        found = fit_calibration(predicted, measured, repeatability=None, fitted_at="", rows_sha256="")
         new = math.exp(noise[8])
         inside[80] += found.factor / found.factor_80 <= new <= found.factor * found.factor_80
         inside[95] += found.factor / found.factor_95 <= new <= found.factor * found.factor_95
@@ -167,7 +199,7 @@ def test_the_intervals_cover_what_they_claim() -> None:
 
 def test_too_few_models_are_refused() -> None:
     with pytest.raises(LatencyError, match="too few"):
-        fit_calibration({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.1}, repeatability=None, date="", ops_sha256="")
+        fit_calibration({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.1}, repeatability=None, fitted_at="", rows_sha256="")
 
 
 def test_latencies_stay_whole_quanta(tmp_path: Path) -> None:
