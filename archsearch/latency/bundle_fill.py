@@ -28,8 +28,15 @@ REMOTE = "/data/local/tmp/archsearch-bundle"
 REFERENCE_EVERY = 5
 
 
+GONE = ("not found", "no devices", "device offline", "unauthorized", "more than one device", "cannot connect")
+
+
 class FailedError(Exception):
     """One model could not be timed."""
+
+
+class GoneError(Exception):
+    """Nothing can be timed any more, or yet."""
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -64,10 +71,12 @@ class Host:
         self.process = subprocess.Popen(
             [self.options.python, "-u", str(HERE / "runner.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        answer = self.ask({"reference": str(self.reference), "threads": self.options.threads})
-        print(
-            f"{answer['runtime']} {answer['version']}, reference {answer['reference_ns'] / 1e6:.4g} ms", file=sys.stderr
-        )
+        try:
+            answer = self.ask({"reference": str(self.reference), "threads": self.options.threads})
+        except FailedError as error:
+            raise GoneError(f"{error}; {self.options.python} needs numpy and ai-edge-litert") from None
+        runtime, version = answer["runtime"], answer["version"]
+        print(f"for device.yaml: runtime: {runtime}, runtime_version: {version}", file=sys.stderr)
 
     def ask(self, job: dict[str, Any]) -> dict[str, Any]:
         """Send a job, wait for its answer."""
@@ -139,6 +148,8 @@ class Adb:
         text = done.stdout.decode("utf-8", "replace")
         if done.returncode:
             last = text.strip().splitlines()[-1:] or ["no output"]
+            if any(word in last[0] for word in GONE):
+                raise GoneError(last[0])
             raise FailedError(f"adb ended with code {done.returncode}: {last[0]}")
         return text
 
@@ -216,8 +227,8 @@ def main() -> int:
                 continue
             write_rows(HERE / "results.csv", columns, rows)
             print(f"{number}/{len(todo)} {row['median_ms']} ms {row['key']}", file=sys.stderr)
-    except FailedError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (FailedError, GoneError) as error:
+        print(f"error: {error}; finished rows are kept, the same command continues", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
@@ -226,7 +237,7 @@ def main() -> int:
         if device is not None:
             try:
                 device.close()
-            except FailedError as error:
+            except (FailedError, GoneError) as error:
                 print(f"note: {error}", file=sys.stderr)
     return 1 if failed else 0
 
