@@ -115,7 +115,7 @@ def read_calibration(folder: Path, rows: Mapping[str, OpRow]) -> Calibration | N
 
 
 def rows_digest(rows: Iterable[OpRow], until: str) -> str:
-    """SHA-256 over keys and latencies of the rows that were there at a time, those without a time of their own included.
+    """SHA-256 over keys and latencies of the rows that were there at a time, those without a time included.
 
     Times are ``2026-11-21T08:00:00Z``, which sort as text.
     """
