@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from archsearch.cost.block import Workload
     from archsearch.search.study import Study
     from archsearch.search.trial import Trial
     from archsearch.space import Space
@@ -50,7 +51,7 @@ def demo(
         _show_presets()
     with _step(2, f"Space: {space.size():,} small UNets in the space 'demo'"):
         _show_space(space)
-    with _step(3, "Measure: every operator of the space on this machine"):
+    with _step(3, "Measure: every operator and block of the space on this machine"):
         table = _measure(space, output / TABLE)
     with _step(4, f"Train: one supernet for all of them, blocks dropped at random, {train_seconds} s"):
         _train(space, output / QUALITY, train_seconds, seed)
@@ -126,12 +127,13 @@ def _measure(space: Space, folder: Path) -> Path:
     from archsearch.latency.measure import measure
     from archsearch.latency.table import load_table
 
-    ops = list(space.distinct_ops().values())
-    done = measure(ops, folder, description="The operators of the demo space, measured by `archsearch demo`.")
+    ops: list[Workload] = [*space.distinct_ops().values(), *space.distinct_blocks().values()]
+    words = "The operators and blocks of the demo space, measured by `archsearch demo`."
+    done = measure(ops, folder, max_seconds=2.0, description=words)
     table = load_table(folder)
     if len(table.rows) == 0:
         raise LatencyError("no operator could be measured", where=str(folder), got=f"{len(done.failed)} failures")
-    note(f"  {len(table.rows)} of {len(ops)} operators in the table: {table.configuration}")
+    note(f"  {len(table.rows)} of {len(ops)} operators and blocks in the table: {table.configuration}")
     for key, reason in done.failed.items():
         note(f"  not measured: {key}: {reason}")
     return folder

@@ -176,7 +176,8 @@ def _facts(
     ]  # fmt: skip
     for i, (table, found) in enumerate(zip(profile.tables, profile.predictions, strict=True)):
         versus = change(found.total_ms, baseline.predictions[i].total_ms) if baseline else ""
-        calibrated = "calibrated on whole models" if found.calibrated else "predicted as a plain sum of operators"
+        parts = "operators and of what blocks add" if any(found.between_ms) else "operators"
+        calibrated = f"the sum of {parts}, {'' if found.calibrated else 'not '}calibrated on whole networks"
         facts.append(
             Fact(
                 f"latency:{table.name}",
@@ -261,7 +262,12 @@ def _latency_words(profile: Profile, baseline: Profile | None, i: int) -> str:
     if found.provenance == "mixed":
         kind = f"figures, {percent(found.measured_share)} of them (by time) from that device and the rest modelled"
     text += f". The prediction adds up {kind}, operator by operator"
-    return text + ("." if found.calibrated else "; what a runtime adds between operators is not in it.")
+    if any(found.between_ms):
+        share = found.overhead_ms / found.total_ms
+        text += f" and block by block (blocks take {percent(share)} of it beyond their operators)"
+    else:
+        text += "; what a runtime adds between operators is not in it"
+    return text + (", and is calibrated on whole networks." if found.calibrated else ".")
 
 
 def _where_words(profile: Profile) -> str:
