@@ -192,7 +192,6 @@ def classes_of(found: Fitted) -> dict[str, dict[str, object]]:
         (3 * one[0], one[1], add[2], 0.0), 2.0, "unmeasured",
         f"FLOPs at the rate of 1x1 convolutions; scores written and read three times (unfused), {adds}",
     )  # fmt: skip
-    entries["attention_small"] = dict(entries["attention"])
     entries["upsample"] = _entry(add, 2.0, "unmeasured", adds)
     entries["small"] = _entry(add, 2.0, "unmeasured", adds)
     return entries

@@ -8,8 +8,10 @@ DATA is the folder of the public measurements, by default ../shared/reference/ph
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from archsearch.cost.op import Op
 from archsearch.latency.table import load_table
 from benchmarks.phone_tables import anchors, gpu, npu, report, texts
 from benchmarks.phone_tables.checks import forest_ratio, theirs, whole_networks
@@ -33,7 +35,7 @@ def main() -> None:
         found = gpu.fit_phone(args.data, phone)
         whole = whole_networks(args.data, found)
         text = model_text(
-            phone.table, found.scale.scale, 2, 2, phone.winograd, gpu.classes_of(found), texts.gpu_more(found, whole)
+            phone.table, found.scale.scale, 2, 2, phone.winograd, 0, gpu.classes_of(found), texts.gpu_more(found, whole)
         )
         write(args.tables / phone.table, text, texts.gpu_head(found, whole), ops)
         forests = {name: forest_ratio(found, name) for name in ("conv1x1", "conv_direct", "depthwise")}
@@ -41,22 +43,26 @@ def main() -> None:
         if phone.device == A12:
             depthwise = found.coefficients["depthwise"][1] / found.coefficients["conv1x1"][1]
     for device in (npu.galaxy_s24(args.data), npu.IPHONE_14_PRO):
-        rates = npu.fit_rates(device.fitted, device.act_bytes, device.weight_bytes)
-        folder = args.tables / device.table
+        npus.append(calibrate(device, args.tables / device.table, depthwise, ops))
+    args.output.write_text(report.markdown(gpus, npus, args.data, len(ops)))
+    print(args.output)
 
-        def written(more: dict[str, object], head: dict[str, object]) -> None:
-            classes = npu.classes_of(rates, depthwise)  # noqa: B023 - called within the turn
-            text = model_text(device.table, 1.0, device.act_bytes, device.weight_bytes, None, classes, more)  # noqa: B023
-            write(folder, text, head, ops)  # noqa: B023
 
-        written({}, texts.npu_head(device, [], 1.0))  # the checks are of the written table: write, check, write
+def calibrate(device: npu.Npu, folder: Path, depthwise: float, ops: Sequence[Op]) -> report.NpuResult:
+    """Fit, write, check the written table, and write it once more with the result of the checks."""
+    rates = npu.fit_rates(device.fitted, device.act_bytes, device.weight_bytes)
+    classes = npu.classes_of(rates, depthwise)
+    fitted: list[anchors.Check] = []
+    checked: list[anchors.Check] = []
+    clockwork = 1.0
+    for _ in range(2):
+        text = model_text(device.table, 1.0, device.act_bytes, device.weight_bytes, None, npu.ON_CHIP, classes,
+                          texts.npu_more(device, rates, fitted, checked))  # fmt: skip
+        write(folder, text, texts.npu_head(device, checked, clockwork), ops)
         table = load_table(folder)
         fitted, checked = anchors.check(table, device.fitted), anchors.check(table, device.checked)
         clockwork = anchors.ratio_to_sd15(table, EFFICIENT)
-        written(texts.npu_more(device, rates, fitted, checked), texts.npu_head(device, checked, clockwork))
-        npus.append(report.NpuResult(device, rates, fitted, checked, load_table(folder)))
-    args.output.write_text(report.markdown(gpus, npus, args.data, len(ops)))
-    print(args.output)
+    return report.NpuResult(device, rates, fitted, checked, table)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,10 @@ def npu_more(npu: Npu, rates: Rates, fitted: Sequence[Check], checked: Sequence[
                   f"{1 / rates.per_score_mb:.3g} GB/s of large attention scores"],
         "anchors_fitted": [line(one) for one in fitted],
         "anchors_checked": [line(one) for one in checked],
-        "no_phone_measurement": ["every operator: only whole networks are published; factor 2", *UNMEASURED],
+        "no_phone_measurement": [
+            "every operator: only whole networks are published; factor 2",
+            "norms count 4 passes over the tensor, large scores of attention six, all else its bytes once",
+        ],
         "assumptions": [
             "activations and weights come from the same memory at one rate",
             "large scores of attention (over 2^20) have a rate of their own; small ones stay on the chip",

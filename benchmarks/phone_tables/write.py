@@ -31,6 +31,7 @@ def model_text(
     act_bytes: int,
     weight_bytes: int,
     winograd: Winograd | None,
+    on_chip_scores: int,
     classes: Mapping[str, Mapping[str, object]],
     more: Mapping[str, object],
 ) -> str:
@@ -40,6 +41,8 @@ def model_text(
              f"act_bytes: {act_bytes}", f"weight_bytes: {weight_bytes}"]  # fmt: skip
     if winograd is not None:
         lines.append(f"winograd: {{min_depth: {winograd.min_depth}, min_tiles: {winograd.min_tiles}}}")
+    if on_chip_scores:
+        lines.append(f"on_chip_scores: {on_chip_scores}")
     lines.append("classes:")
     for key in classes:
         lines.append(f"  {key}:")

@@ -46,7 +46,8 @@ class PhoneModel:
     """The model of one device configuration.  ``act_bytes`` and ``weight_bytes`` are bytes of one value.
 
     ``scale`` is what whole networks take over the sum of their operators.  ``winograd`` is the rule by which the
-    runtime chooses that kernel, None where it never does or where none was measured.
+    runtime chooses that kernel, None where it never does or where none was measured.  ``on_chip_scores``: so many
+    elements of attention scores never leave the chip.
     """
 
     name: str
@@ -54,13 +55,14 @@ class PhoneModel:
     act_bytes: int
     weight_bytes: int
     winograd: Winograd | None
+    on_chip_scores: int
     classes: Mapping[str, ClassModel]
 
     def row(self, op: Op) -> OpRow:
         """The modelled row of an operator, its error band in ``p10_ms`` and ``p90_ms``."""
-        name = op_class(op, self.winograd)
+        name = op_class(op, self.winograd, self.on_chip_scores)
         rates = self.classes[name]
-        found = terms(op)
+        found = terms(op, self.on_chip_scores)
         latency_ms = self.scale * self._own_us(rates, found) / 1000
         band = rates.band
         if rates.largest_gflop and found.flops > 2e9 * rates.largest_gflop:
@@ -114,7 +116,9 @@ def load_model(folder: Path) -> PhoneModel:
         limits = block(rule, ("winograd",))
         winograd = Winograd(*(int(number(limits, ("winograd", name), 1)) for name in Winograd._fields))
     given = block(data.get("classes"), ("classes",))
-    needed = [name for name in CLASSES if name != "conv_winograd" or winograd is not None]
+    on_chip = int(number({"on_chip_scores": 0, **data}, ("on_chip_scores",)))
+    unused = {"conv_winograd"} if winograd is None else set()
+    needed = [name for name in CLASSES if name not in unused and (on_chip or name != "attention_small")]
     if sorted(given) != sorted(needed):
         raise LatencyError("other classes", where=document.where(("classes",)), got=", ".join(sorted(given)),
                            allowed=", ".join(sorted(needed)))  # fmt: skip
@@ -138,5 +142,6 @@ def load_model(folder: Path) -> PhoneModel:
         act_bytes=int(number(data, ("act_bytes",), 1)),
         weight_bytes=int(number(data, ("weight_bytes",), 1)),
         winograd=winograd,
+        on_chip_scores=on_chip,
         classes=classes,
     )

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from archsearch.cost.op import Op
 
 NORM_PASSES = 4  # mean, variance and normalisation read, the result is written
-ON_CHIP = 2**20  # scores of an attention, in elements, that a phone's caches hold; an assumption
 SCORE_PASSES = 6  # scores of an unfused attention are written and read three times, as in latency.fit
 CLASSES = (
     "conv1x1", "conv_direct", "conv_winograd", "depthwise", "vector", "cat", "elementwise", "add", "norm",
@@ -35,8 +34,11 @@ class Terms(NamedTuple):
     weight_elements: float
 
 
-def op_class(op: Op, winograd: Winograd | None) -> str:
-    """The class whose coefficients describe an operator."""
+def op_class(op: Op, winograd: Winograd | None, on_chip: int = 0) -> str:
+    """The class whose coefficients describe an operator.
+
+    Attention with at most ``on_chip`` elements of scores is a class of its own: those never leave the chip.
+    """
     match op.kind:
         case "conv2d":
             if op.attr("g") > 1:
@@ -47,7 +49,7 @@ def op_class(op: Op, winograd: Winograd | None) -> str:
         case "linear":
             return "vector" if prod(op.shapes[0][:-1]) == 1 else "conv1x1"
         case "attention":
-            return "attention" if op.workspace > ON_CHIP else "attention_small"
+            return "attention" if op.workspace > on_chip else "attention_small"
         case "group_norm" | "layer_norm" | "rms_norm":
             return "norm"
         case "add":
@@ -71,7 +73,7 @@ def runs_winograd(op: Op, rule: Winograd) -> bool:
     return depth >= rule.min_depth and ceil(height / 4) * ceil(width / 4) >= rule.min_tiles
 
 
-def terms(op: Op) -> Terms:
+def terms(op: Op, on_chip: int = 0) -> Terms:
     """The terms of an operator; ``weight_elements`` leaves biases and norms' parameters out."""
     elements = float(op.moved)
     weights = 0.0
@@ -81,7 +83,7 @@ def terms(op: Op) -> Terms:
         case "linear":
             weights = float(op.attr("out") * op.shapes[0][-1])
         case "attention":
-            elements += SCORE_PASSES * op.workspace
+            elements += SCORE_PASSES * op.workspace if op.workspace > on_chip else 0
         case "group_norm" | "layer_norm" | "rms_norm":
             elements = float(NORM_PASSES * prod(op.out_shape))
         case "embedding":

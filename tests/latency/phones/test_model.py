@@ -48,7 +48,7 @@ def conv(channels: int, side: int, out: int, k: int = 3, s: int = 1, g: int = 1)
     ],
 )
 def test_classes(op: Op, name: str) -> None:
-    assert op_class(op, Winograd(16, 32)) == name
+    assert op_class(op, Winograd(16, 32), on_chip=2**20) == name
 
 
 def test_terms_by_hand() -> None:
@@ -57,6 +57,8 @@ def test_terms_by_hand() -> None:
     assert terms(Op("add", (wide, narrow))) == (1, 0, 320, 0), "merged: the second tensor is read"
     attention = terms(Op("attention", ((1, 64, 2, 40), (1, 77, 2, 40)), (("scores", "softmax"),)))
     assert attention == (1, 4 * 2 * 64 * 77 * 40, 2 * (64 + 77) * 2 * 40 + 6 * 2 * 64 * 77, 0)
+    text = Op("attention", ((1, 77, 12, 64), (1, 77, 12, 64)), (("scores", "softmax"),))
+    assert terms(text, on_chip=2**20).act_elements == 4 * 77 * 12 * 64
     assert terms(Op("group_norm", (wide,), (("g", 32),))) == (1, 0, 4 * 320 * 64 * 64, 0)
 
 
