@@ -1,5 +1,6 @@
 """Measuring from end to end with LiteRT on this machine, and what survives kill -9."""
 
+import functools
 import os
 import random
 import shutil
@@ -16,7 +17,8 @@ from archsearch.errors import LatencyError
 from archsearch.latency.check import check_table
 from archsearch.latency.conversion import BATCH_OPS, batches, cache_folder, cached, convert_ops, model_path
 from archsearch.latency.journal import JOURNAL
-from archsearch.latency.measure import REFERENCE, head_of, measure
+from archsearch.latency.measure import REFERENCE, head_of
+from archsearch.latency.measure import measure as measure_fully
 from archsearch.latency.table import load_table
 from archsearch.latency.write import write_table
 from tests.conftest import require
@@ -36,6 +38,7 @@ OPS = [
 
 
 SLOW = OPS[0]
+measure = functools.partial(measure_fully, max_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -151,38 +154,56 @@ import sys
 from pathlib import Path
 from archsearch.cost.op import Op
 from archsearch.latency.measure import measure
-measure([Op.parse(key) for key in sys.argv[3:]], Path(sys.argv[1]), cache=Path(sys.argv[2]), show_progress=False)
+measure([Op.parse(key) for key in sys.argv[3:]], Path(sys.argv[1]), cache=Path(sys.argv[2]), show_progress=False,
+        max_seconds=0.3)
 """
 
 
-def test_kill_9_at_any_moment_loses_no_finished_row(cache: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "t"
-    command = [sys.executable, "-c", SCRIPT, str(folder), str(cache), *(op.key for op in OPS)]
-    rng = random.Random(5)
+def survive(cache: Path, folder: Path, seed: int, wanted_kills: int) -> None:
+    """Kill measuring at random moments of its whole run, again and again; another table begins when one is full."""
+    rng = random.Random(seed)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def command(table: Path) -> list[str]:
+        return [sys.executable, "-c", SCRIPT, str(table), str(cache), *(op.key for op in OPS)]
+
+    start = time.monotonic()
+    subprocess.run(command(folder / "whole"), check=True, capture_output=True, env=environment)
+    span = time.monotonic() - start
+    kills, number = 0, 0
     known: dict[str, object] = {}
-    kills = 0
-    for i in range(12):  # from the start of the process to its end, wherever that is on this machine
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 0.15 * (i + 1) + rng.uniform(0, 0.15)
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        kills += process.poll() is None
-        if process.poll() is None:
+    while kills < wanted_kills:
+        table = folder / f"t{number}"
+        process = subprocess.Popen(command(table), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True, env=environment)  # fmt: skip
+        try:
+            process.wait(timeout=rng.uniform(0, span))
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if (folder / "table.yaml").exists():
-            rows = dict(load_table(folder).rows)
-            assert known.items() <= rows.items()
-            known = dict(rows)
-    assert kills >= 2
-    subprocess.run(command, check=True, capture_output=True)
-    rows = dict(load_table(folder).rows)
+            process.wait()
+            kills += 1
+        if not (table / "table.yaml").exists():
+            continue
+        rows = dict(load_table(table).rows)
+        assert known.items() <= rows.items()  # each as it was
+        known = dict(rows)
+        if process.returncode == 0:
+            assert set(rows) == {op.key for op in OPS}
+            assert not (table / JOURNAL).exists()
+            number, known = number + 1, {}
+    subprocess.run(command(folder / f"t{number}"), check=True, capture_output=True, env=environment)
+    rows = dict(load_table(folder / f"t{number}").rows)
     assert set(rows) == {op.key for op in OPS}
-    assert not (folder / JOURNAL).exists()
-    for key, row in known.items():  # rows from before the last run: same text
-        assert rows[key] == row
+    assert known.items() <= rows.items()
+
+
+def test_kill_9_at_any_moment_loses_no_finished_row(cache: Path, tmp_path: Path) -> None:
+    survive(cache, tmp_path, seed=5, wanted_kills=6)
+
+
+@pytest.mark.slow
+def test_kill_9_fifty_times(cache: Path, tmp_path: Path) -> None:
+    survive(cache, tmp_path, seed=6, wanted_kills=50)
 
 
 def test_batches_respect_their_limits() -> None:

@@ -1,6 +1,12 @@
 """Measuring on a phone through a fake adb: whole tables, and every way in which phones fail."""
 
+import contextlib
 import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +21,9 @@ from archsearch.latency.measure import measure
 from archsearch.latency.phone import AdbDevice
 from archsearch.latency.table import load_table
 from archsearch.latency.targets import DeviceLostError, Setup
+from tests.conftest import ROOT, require
 from tests.latency.fake_phone import AARCH64, FakePhone
-from tests.latency.tables import conv, linear
+from tests.latency.tables import SMALL, conv, linear
 
 OPS = [conv(8, 8, 8), linear(4, 8, 16), Op("silu", ((1, 8, 4, 4),))]
 
@@ -306,3 +313,49 @@ def test_two_runs_do_not_share_a_phone(phone: FakePhone, tmp_path: Path) -> None
         run(phone.setup(), tmp_path / "t")
     device.close()
     assert run(phone.setup(), tmp_path / "t", OPS[:1]).rows == 1  # type: ignore[attr-defined]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from archsearch.latency.measure import measure
+from archsearch.latency.targets import Setup, Target, Tools
+from tests.latency.tables import SMALL
+setup = Setup(target=Target("adb", "PIXEL0"), tools=Tools(adb=sys.argv[3], benchmark_model=sys.argv[4]))
+measure(SMALL, Path(sys.argv[1]), device=setup, cache=Path(sys.argv[2]), show_progress=False, max_seconds=0.3)
+"""
+
+
+def test_kill_9_while_a_phone_measures(cache: Path, tmp_path: Path) -> None:
+    """Killed at random moments, continued each time; what a killed run left on the phone goes with the next."""
+    require("litert", "litert_torch", "ai_edge_litert")
+    phone = FakePhone(tmp_path / "phone")
+    folder = tmp_path / "t"
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(cache), str(phone.adb), str(phone.binary)]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    rng = random.Random(3)
+    known: dict[str, object] = {}
+    kills = 0
+    for i in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True, env=environment, cwd=ROOT)  # fmt: skip
+        journal = folder / JOURNAL
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:  # until it is at work, then a while
+            if journal.exists() and phone.left == ["archsearch"]:
+                break
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.4) * (i % 3))
+        kills += process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        rows = dict(load_table(folder).rows)
+        assert known.items() <= rows.items()
+        known = dict(rows)
+    assert kills >= 2
+    subprocess.run(command, check=True, capture_output=True, env=environment, cwd=ROOT)
+    rows = dict(load_table(folder).rows)
+    assert known.items() <= rows.items()
+    assert set(rows) == {op.key for op in SMALL}
+    assert phone.left == []
