@@ -69,8 +69,23 @@ class Bundled(NamedTuple):
 
 def missing(units: Mapping[str, Workload], folder: Path) -> list[Workload]:
     """Those of ``units`` (and the reference operator) that the bundle in ``folder`` does not list yet."""
-    held = read_manifest(folder).models if (folder / MANIFEST).exists() else {}
+    held: dict[str, BundleModel] = {}
+    if (folder / MANIFEST).exists():
+        manifest = read_manifest(folder)
+        held = {**manifest.models, **noted(folder, manifest.target)}
     return [unit for key, unit in with_reference(units).items() if key not in held]
+
+
+def noted(folder: Path, target: str) -> dict[str, BundleModel]:
+    """Models that a run finished after its last manifest, before it was killed."""
+    path = folder / NOTES
+    models = {}
+    with contextlib.suppress(FileNotFoundError):
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            with contextlib.suppress(ValueError):  # cut by the kill; a LatencyError is one, too
+                model = parse_model(json.loads(line), target, f"{path}:{number}")
+                models[model.key] = model
+    return models
 
 
 def write_bundle(
@@ -189,14 +204,7 @@ class _Writer:
 
     def _take_finished(self) -> None:
         """Models that the manifest or the notes of a killed run name, as far as their files are whole."""
-        notes = self.folder / NOTES
-        with contextlib.suppress(FileNotFoundError):
-            for number, line in enumerate(notes.read_bytes().split(b"\n"), 1):
-                try:
-                    model = parse_model(json.loads(line), self.target, f"{notes}:{number}")
-                except (ValueError, LatencyError):  # cut by the kill
-                    continue
-                self.models[model.key] = model
+        self.models.update(noted(self.folder, self.target))
         for key, model in list(self.models.items()):
             path = self.folder / model.file
             if not path.exists() or digest(path) != (model.bytes, model.sha256):
