@@ -47,6 +47,12 @@ def ratio_to_sd15(table: LatencyTable, network: str) -> float:
     return total_ms(table, network) / total_ms(table, "sd15")
 
 
+def fitted_share(table: LatencyTable, network: str) -> float:
+    """The part of a network's latency that rests on classes fitted to this phone's own operator timings."""
+    found = [table.rows[located.op.key] for located in lowering(network).ops()]
+    return sum(row.latency_ms for row in found if row.graph.endswith(": fitted")) / sum(row.latency_ms for row in found)
+
+
 def drop_of_flops() -> float:
     """How many of SD 1.5's FLOPs go with its 64x64 transformers, attention products included."""
     macs = {name: sum(located.op.macs for located in lowering(name).ops()) for name in ("sd15", EFFICIENT)}

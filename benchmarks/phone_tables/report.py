@@ -50,7 +50,7 @@ def markdown(gpus: Sequence[Gpu], npus: Sequence[NpuResult], data: Path, ops: in
         [
             f"# Modelled phone tables, {DATE}",
             "",
-            "Written by `python -m benchmarks.phone_tables.run`. No figure of a table here is a measurement. Sources: "
+            "Written by `python -m benchmarks.phone_tables`. No figure of a table here is a measurement. Sources: "
             "qed-usc/mobile-ml-benchmark (MIT; Li, Paolieri, Golubchik, EdgeSys 2024), qualcomm/ai-hub-models (BSD-3), "
             "apple/ml-stable-diffusion (MIT), SnapFusion (arXiv 2306.00980), Clockwork (arXiv 2312.08128). Each table "
             f"holds {ops} operators: all of the shipped spaces and presets.",
@@ -86,6 +86,15 @@ def markdown(gpus: Sequence[Gpu], npus: Sequence[NpuResult], data: Path, ops: in
                 f"({g.found.merged.relu_pairs} pairs), addition "
                 f"{g.found.merged.overhead_us:.2g} us + {g.found.merged.us_per_mb:.3g} us/MB "
                 f"({g.found.merged.pairs} pairs)"
+                for g in gpus
+            )
+            + ".",
+            "",
+            "Part of the modelled time that rests on classes fitted to the phone's own operator timings (the rest: "
+            "norms, attention, SiLU, GELU, products, upsampling): "
+            + "; ".join(
+                f"{g.table.name} " + ", ".join(f"{name} {100 * anchors.fitted_share(g.table, name):.0f} %"
+                                               for name in ("sd15", "snapfusion", "mobilediffusion"))
                 for g in gpus
             )
             + ".",

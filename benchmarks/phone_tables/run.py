@@ -1,6 +1,6 @@
 """Fit the phone models on public measurements, write the modelled tables, and report how far off they are.
 
-    python -m benchmarks.phone_tables.run [DATA] [--tables latency_tables] [-o benchmarks/phone_tables/2026-11-21.md]
+    python -m benchmarks.phone_tables [DATA] [--tables latency_tables] [-o benchmarks/phone_tables/2026-11-21.md]
 
 DATA is the folder of the public measurements, by default ../shared/reference/phone_data.  Takes about a minute.
 """
