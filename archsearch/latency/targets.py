@@ -23,7 +23,8 @@ DELEGATES_IN_PYTHON = ("xnnpack", "none")
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\[\]%-]{0,127}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]")
-_CPUS = re.compile(r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*")
+_PORT = re.compile(r"[0-9]{1,5}")
+_CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def parse_target(text: str) -> Target:
     if kind == "ssh":
         user, at, place = rest.partition("@")
         host, port = _split_port(place)
-        if at and _USER.fullmatch(user) and _HOST.fullmatch(host) and port.isdigit() and 0 < int(port[:6]) < 65536:
+        good = at and _USER.fullmatch(user) and _HOST.fullmatch(host) and _PORT.fullmatch(port)
+        if good and 0 < int(port) < 65536:
             return Target("ssh", user=user, host=host.strip("[]"), port=int(port))
         raise LatencyError("not a place to reach by ssh", where="--device", got=text, allowed="ssh:USER@HOST[:PORT]")
     raise LatencyError("unknown device", where="--device", got=text, allowed=FORMS)

@@ -55,7 +55,8 @@ def hits(parts: str, event: str) -> bool:
 
 
 def fail(message: str) -> None:
-    sys.stderr.write(message + "\n")
+    """Failures of copies go to stdout, as the real client's do."""
+    (sys.stdout if message.startswith("adb: error") else sys.stderr).write(message + "\n")
     sys.exit(1)
 
 
