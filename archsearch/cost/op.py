@@ -220,6 +220,8 @@ def parse_parts(key: str) -> tuple[str, tuple[Shape, ...], tuple[tuple[str, int 
     if match is None:
         raise CostError("not an operator key", got=key, allowed="kind[shape|shape](name=value,...)@layout")
     kind, shapes, attrs, _layout = match.groups()
+    if re.search(r"[0-9]{10}", shapes) or re.search(r"=[0-9]{10}", attrs):
+        raise CostError("a size beyond any operator's", got=key, allowed="< 10^9")
     try:
         return (
             kind,

@@ -51,14 +51,30 @@ def read_journal(path: Path) -> Journal:
         if digest.decode("ascii", "replace") != _digest(text):
             raise LatencyError("a damaged line", where=where,
                                next_step="delete the line; its operator is measured again")  # fmt: skip
-        record = json.loads(text)
+        record = _record(text, where)
         if "row" in record:
-            rows.append(parse_row(record["row"], where))
+            rows.append(parse_row(_cells(record["row"], where), where))
         elif "seal" in record:
             sealed.append(str(record["seal"]))
         elif "failed" in record:
             failed.append((str(record["failed"]), str(record.get("why", ""))))
     return Journal(tuple(rows), tuple(sealed), tuple(failed))
+
+
+def _record(text: bytes, where: str) -> dict[str, object]:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        raise LatencyError("not a line of a journal", where=where, got=text[:60].decode("utf-8", "replace"))
+    return record
+
+
+def _cells(value: object, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(cell, str) for cell in value):
+        raise LatencyError("a row is a list of texts", where=where, got=value)
+    return value
 
 
 class JournalWriter:
@@ -108,6 +124,12 @@ class JournalWriter:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    def abandon(self) -> None:
+        """Close the file; a journal without any line goes, too."""
+        if os.fstat(self._file).st_size == 0:
+            self._path.unlink(missing_ok=True)
+        self.close()
 
     def _append(self, record: dict[str, object]) -> None:
         text = json.dumps(record, ensure_ascii=False).encode()

@@ -167,7 +167,7 @@ class _Session:
                                    next_step="measure into another table")  # fmt: skip
             self.earlier = {**read_failures(self.folder), **dict(read_journal(self.folder / JOURNAL).failed)}
         except BaseException:
-            self.journal.close()
+            self.journal.abandon()
             raise
         self.rows = dict(table.rows)
         self.head = {**head_of(table), **{name: told[name] for name in STATE_FIELDS if told.get(name)}}

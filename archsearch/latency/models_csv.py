@@ -106,6 +106,9 @@ def _parse(cells: list[str], where: str) -> ModelRow:
         if not (cell.isascii() and cell.isdigit() and len(cell) < 10):
             raise LatencyError("must be a whole number", where=f"{where}: {name}", got=cell)
         values[name] = int(cell)
+    if not values["p10_ms"] <= values["latency_ms"] <= values["p90_ms"]:  # type: ignore[operator]
+        raise LatencyError("p10_ms <= latency_ms <= p90_ms must hold", where=where,
+                           got=f"{values['p10_ms']}, {values['latency_ms']}, {values['p90_ms']}")  # fmt: skip
     if values["timing"] not in get_args(Timing):
         raise LatencyError("unknown timing", where=f"{where}: timing", got=values["timing"])
     if not values["name"] or not values["arch_id"]:

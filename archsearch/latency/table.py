@@ -253,6 +253,8 @@ def _read_ops(path: Path, digest: str, sealed: tuple[str, ...]) -> dict[str, OpR
     try:
         if path.stat().st_size > MAX_BYTES:
             raise LatencyError("too large for a table", where=str(path), got=path.stat().st_size, allowed=MAX_BYTES)
+        if not path.is_file():
+            raise LatencyError("not a file", where=str(path))
         data = path.read_bytes()
     except OSError as error:
         raise LatencyError(f"cannot read the table's rows ({error.strerror})", where=str(path)) from error
