@@ -21,7 +21,7 @@ import statistics
 import weakref
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from archsearch.cost.block import BlockOp
 from archsearch.cost.lowering import Lowering, Piece
@@ -31,6 +31,9 @@ from archsearch.latency.calibration import Calibration
 from archsearch.latency.fit import FOREIGN_FACTOR, Features, Fit, family, features, fit
 from archsearch.latency.rows import FROM_DEVICE, OpRow, RowProvenance
 from archsearch.latency.table import LatencyTable, Provenance, provenance_of
+
+if TYPE_CHECKING:
+    from archsearch.latency.phones.model import PhoneModel
 
 QUANTUM = 2.0**-20
 SCHEMA = "archsearch.latency/1"
@@ -181,6 +184,7 @@ class _Estimator:
         self._name = table.name
         self._calibration = table.calibration or Calibration.none()
         self._bytes = table.value_bytes
+        self._model = _model_of(table)
         self._known: dict[Op, Estimate] = {}
         self._known_blocks: dict[BlockOp, Estimate] = {}
         self._fits: dict[str, Fit] = {}
@@ -202,6 +206,8 @@ class _Estimator:
 
     def _find(self, op: Op) -> Estimate:
         row = self._rows.get(op.key)
+        if row is None and self._model is not None:
+            row = self._model.row(op)
         if row is not None:
             return Estimate(row.latency_ms, row.p10_ms, row.p90_ms, row.provenance)
         latency_ms, factor = self._fit(family(op)).predict(op, self._bytes)
@@ -263,6 +269,15 @@ class _Estimator:
                 raise LatencyError(f"a row's key is no operator ({error})", where=self._name, got=row.key) from error
             samples[family(op)].append((features(op, self._bytes), row.latency_ms))
         return samples
+
+
+def _model_of(table: LatencyTable) -> PhoneModel | None:
+    """The numbers that a modelled table was computed from: a fit on its rows would repeat them with a false band."""
+    from archsearch.latency.phones.model import MODEL, load_model
+
+    if table.folder is None or table.provenance != "modelled" or not (table.folder / MODEL).is_file():
+        return None
+    return load_model(table.folder)
 
 
 def _block(row: OpRow, table: str) -> BlockOp:

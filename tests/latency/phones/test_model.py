@@ -109,6 +109,17 @@ def test_a_table_holds_every_operator_of_the_demo_and_is_modelled_throughout(nam
     assert found.low_ms < found.total_ms < found.high_ms
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_an_operator_that_the_table_lacks_is_computed_as_its_rows_are(name: str) -> None:
+    table, model = load_table(name), load_model(tables_folder() / name)
+    lowering = lower(load_preset("sd15").architecture, Conditions(latent=(96, 96)))
+    found = predict(lowering, table)
+    assert len(found.missing) > 50
+    rows = [model.row(located.op) for located in lowering.ops()]
+    assert found.total_ms == pytest.approx(sum(row.latency_ms for row in rows), rel=1e-4)
+    assert found.high_ms == pytest.approx(sum(row.p90_ms for row in rows), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "published_ms"), [("galaxy-s24-npu-modelled", 81.089), ("iphone-14-pro-modelled", 1700.0)]
 )
