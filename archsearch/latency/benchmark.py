@@ -36,7 +36,7 @@ _FLAG = re.compile(r"^\s*--([a-z0-9_]+)=", re.MULTILINE)
 _COUNTS = re.compile(r"count=(\d+).*? min=(\d+) max=(\d+) avg=([0-9.e+]+)(.*)")
 _PART = re.compile(r"(p5|median|p95)=(\d+)")
 _NO_DELEGATE = ("is unsupported on this platform", "Failed to apply", "acceleration is unsupported",
-                "Disallowed CPU fallback", "Could not create")  # fmt: skip
+                "Disallowed CPU fallback", "Could not create", "will not be executed by the delegate")  # fmt: skip
 
 
 class Outcome(NamedTuple):

@@ -53,6 +53,7 @@ class AdbDevice:
         self.setup = setup
         self._runs = 0
         self._binary = _binary(setup.tools.benchmark_model)
+        self.version = f"sha256 {hashlib.sha256(self._binary.read_bytes()).hexdigest()[:16]}"
         self.adb = Adb(setup.tools.adb, setup.target.serial, setup.tools.patience_seconds)
         self._lock = _lock(self.adb.serial)
         try:
@@ -108,13 +109,12 @@ class AdbDevice:
         name = f"{facts.get('ro.product.manufacturer', '')} {facts.get('ro.product.model', '')}".strip()
         governors = self.adb.script("cat /sys/devices/system/cpu/cpufreq/policy*/scaling_governor")
         words = sorted(set(governors.output.split())) if governors.code == 0 else []
-        digest = hashlib.sha256(self._binary.read_bytes()).hexdigest()
         return {
             "device": name or "Android phone",
             "soc": soc_name(facts),
             "os": f"Android {facts.get('ro.build.version.release', '?')}, {facts.get('ro.build.display.id', '?')}",
             "runtime": "LiteRT benchmark_model",
-            "runtime_version": f"sha256 {digest[:16]}",
+            "runtime_version": self.version,
             "delegate": setup.delegate,
             "precision": setup.precision,
             "threads": setup.threads,
@@ -219,7 +219,7 @@ class AdbRunner:
             LatencyError: the delegate does not run the reference, or the phone went away.
         """
         self._device = device
-        self.version = str(device.describe()["runtime_version"])
+        self.version = device.version
         device.adb.push(reference, f"{FOLDER}/reference.tflite")
         delegate = device.setup.delegate
         try:

@@ -82,8 +82,6 @@ def measure_whole(
     *,
     reference: Path,
     quiet_ms: float | None,
-    watched: Path,
-    watched_ms: float,
     cache: Path,
     repeats: int = 1,
     seconds: float = SECONDS,
@@ -93,14 +91,14 @@ def measure_whole(
     """Measure each network until ``models.csv`` holds ``repeats`` rows of it; each row is on disk when it is taken.
 
     All are measured once before any is measured again, so that repeats lie apart in time.  On this machine, on one
-    thread, ``watched`` runs amid a network's runs and says how much slower the machine was than when ``watched_ms``
-    was taken; elsewhere networks are timed as operators are.
+    thread, the reference operator runs amid a network's runs too and says how much slower than its quiet level the
+    machine was; elsewhere networks are timed as operators are.
 
     Raises:
         MissingExtraError: the extra ``litert`` is not installed.
         LatencyError: a network that cannot be converted or run; the rows before it are kept.
     """
-    from archsearch.latency.measure import row_of
+    from archsearch.latency.timed import row_of
 
     rows = read_models(folder)
     new: list[ModelRow] = []
@@ -114,9 +112,10 @@ def measure_whole(
             try:
                 with device.start(reference, quiet_ms) as runner:
                     if isinstance(runner, HostRunner) and runner.threads == 1:
-                        timings = runner.time_watched(model.path, watched, watched_ms, max_seconds=seconds)
+                        level_ms = quiet_ms or runner.quiet_ms
+                        timings = runner.time_watched(model.path, reference, level_ms, max_seconds=seconds)
                         if not timings.reference_ns:
-                            timings = replaced(timings, reference_ns=(round((quiet_ms or watched_ms) * 1e6),))
+                            timings = replaced(timings, reference_ns=(round(level_ms * 1e6),))
                     else:
                         timings = runner.time(model.path, max_seconds=seconds)
                 timed = row_of(model, timings)

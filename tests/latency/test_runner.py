@@ -15,7 +15,7 @@ from archsearch.errors import LatencyError, MissingExtraError
 from archsearch.latency import runner
 from archsearch.latency.conversion import OpModel
 from archsearch.latency.host import RUNNER, HostRunner, OpFailedError, Timings
-from archsearch.latency.measure import quantile, row_of
+from archsearch.latency.timed import quantile, row_of
 
 
 @settings(deadline=None)
