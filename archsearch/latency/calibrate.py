@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace as altered
 from pathlib import Path
 
-from archsearch.cost.block import BlockOp
 from archsearch.cost.lowering import lower
 from archsearch.errors import ArchsearchError, LatencyError
 from archsearch.latency.calibration import CALIBRATION, Calibration, calibration_text, fit_calibration, rows_digest
@@ -23,9 +22,6 @@ from archsearch.latency.table import LatencyTable
 from archsearch.latency.targets import Setup, open_device, parse_target
 from archsearch.latency.whole import Whole, measure_whole
 from archsearch.latency.write import replace
-
-# What runs amid the runs of whole networks: like them bound by convolutions that no cache holds, a tenth of a second.
-WATCHED = "block.residual[1x640x32x32|1x1280](act=silu,groups=32,hidden=640,out=640,sep=0,shift=0)@nhwc"
 
 
 def measure_for(
@@ -51,17 +47,12 @@ def measure_for(
             raise LatencyError(f"the table was measured with another {name}", where=str(folder), got=here[name],
                                allowed=getattr(table, name), next_step="calibrate it on its own device")  # fmt: skip
     cache = cache_folder()
-    watched = BlockOp.parse(WATCHED)
-    models, failures = convert_ops([REFERENCE, watched], cache)
-    for key in (REFERENCE.key, WATCHED):
-        if key not in models:
-            raise LatencyError("the reference cannot be converted", where=key, got=failures.get(key))
-    plain = altered(table, calibration=None)
-    watched_ms = sum(plain.op_latency_ms(op) for op in watched.ops) + plain.between_ms(watched)
+    models, failures = convert_ops([REFERENCE], cache)
+    if REFERENCE.key not in models:
+        raise LatencyError("the reference operator cannot be converted", got=failures.get(REFERENCE.key))
     return measure_whole(
         wholes, folder, opened, reference=models[REFERENCE.key].path, quiet_ms=quiet_level(table.rows.values()),
-        watched=models[WATCHED].path, watched_ms=watched_ms, cache=cache, repeats=repeats, seconds=seconds, keep=keep,
-        told=told,
+        cache=cache, repeats=repeats, seconds=seconds, keep=keep, told=told,
     )  # fmt: skip
 
 

@@ -121,8 +121,8 @@ def test_a_run_that_breaks_off_keeps_its_rows_and_continues(tmp_path: Path, monk
     device = FakeDevice()
 
     def run() -> list[ModelRow]:
-        return measure_whole(wholes, tmp_path, device, reference=tmp_path, quiet_ms=1.0, watched=tmp_path,
-                             watched_ms=1.0, cache=tmp_path, repeats=2)  # type: ignore[arg-type]  # fmt: skip
+        return measure_whole(wholes, tmp_path, device, reference=tmp_path, quiet_ms=1.0, cache=tmp_path,
+                             repeats=2)  # type: ignore[arg-type]  # fmt: skip
 
     with pytest.raises(LatencyError, match="out of memory"):
         run()
@@ -178,7 +178,6 @@ def test_a_small_network_is_converted_and_measured(tmp_path: Path, monkeypatch: 
     folder = tmp_path / "t"
     first = next(lower(one.arch, one.conditions).ops()).op
     measure([first], folder, max_seconds=0.2, show_progress=False)
-    monkeypatch.setattr("archsearch.latency.calibrate.WATCHED", "block.downsample[1x8x8x8](out=8,sep=0)@nhwc")
     (found,) = measure_for(load_table(folder), folder, [one], repeats=1, seconds=0.5)
     assert found.arch_id == one.id
     assert "CONV_2D" in found.graph
