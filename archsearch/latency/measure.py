@@ -32,6 +32,7 @@ from archsearch.latency.targets import (
     OpFailedError,
     Runner,
     Setup,
+    Timings,
     open_device,
     parse_target,
 )
@@ -237,11 +238,16 @@ class _Session:
             if paired is not None:
                 return paired
         timings = runner.time(model.path, max_seconds=self.max_seconds)
-        if timings.undelegated is not None and self.setup.delegate != "none":
-            self.undelegated[model.key] = timings.undelegated > 0
-            if timings.undelegated:
-                model = model._replace(graph=f"{model.graph}; {timings.undelegated} undelegated")
-        return row_of(model, timings)
+        return row_of(self._marked(model, timings), timings)
+
+    def _marked(self, model: OpModel, timings: Timings) -> OpModel:
+        """The model, its graph saying how many nodes the delegate left to the processor, if any."""
+        if timings.undelegated is None or self.setup.delegate == "none":
+            return model
+        self.undelegated[model.key] = timings.undelegated > 0
+        return (
+            model._replace(graph=f"{model.graph}; {timings.undelegated} undelegated") if timings.undelegated else model
+        )
 
     def _time_paired(self, runner: HostRunner, model: OpModel) -> OpRow | None:
         """A block in turns with its operators; None where the table lacks a sound row of one of them."""
@@ -255,7 +261,7 @@ class _Session:
         beside = [(models[op.key].path, count) for op, count in own.items()]
         timings = runner.time_beside(model.path, beside, max_seconds=self.max_seconds)
         ops_ms = sum(row.latency_ms * own[op] for op, row in rows.items() if row is not None)
-        return paired_row(model, timings, ops_ms, self._quiet_ms())
+        return paired_row(self._marked(model, timings), timings, ops_ms, self._quiet_ms())
 
     def _measure(self, runner: Runner, models: Sequence[OpModel], progress: Progress) -> None:
         with progress.task("measuring", len(models)) as task:

@@ -21,7 +21,7 @@ from archsearch.latency.measure import measure
 from archsearch.latency.phone import AdbDevice
 from archsearch.latency.table import load_table
 from archsearch.latency.targets import DeviceLostError, Setup
-from tests.conftest import ROOT, require
+from tests.conftest import ROOT, assert_one_line_error, require, run_cli
 from tests.latency.fake_phone import AARCH64, FakePhone
 from tests.latency.tables import SMALL, conv, linear
 
@@ -359,3 +359,15 @@ def test_kill_9_while_a_phone_measures(cache: Path, tmp_path: Path) -> None:
     assert known.items() <= rows.items()
     assert set(rows) == {op.key for op in SMALL}
     assert phone.left == []
+
+
+def test_the_command_line(phone: FakePhone, tmp_path: Path) -> None:
+    """One line and exit code 2 for a phone that is not there; nothing is left behind."""
+    require("litert", "litert_torch", "ai_edge_litert")
+    phone.attach(PIXEL0="unauthorized")
+    args = ("--table", str(tmp_path / "t"), "--adb", str(phone.adb), "--benchmark-model", str(phone.binary))
+    line = assert_one_line_error(run_cli("latency", "measure", "demo", "--device", "adb:PIXEL0", *args))
+    assert line.startswith("error: adb:PIXEL0: the phone has not authorised this computer; got unauthorized; unlock it")
+    line = assert_one_line_error(run_cli("latency", "measure", "demo", "--device", "adb:OTHER", *args))
+    assert "allowed: PIXEL0 (unauthorized)" in line
+    assert not (tmp_path / "t").exists()
