@@ -33,8 +33,10 @@ DELEGATES: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
 }  # fmt: skip
 
 _FLAG = re.compile(r"^\s*--([a-z0-9_]+)=", re.MULTILINE)
-_COUNTS = re.compile(r"count=(\d+).*? min=(\d+) max=(\d+) avg=([0-9.e+]+)(.*)")
-_PART = re.compile(r"(p5|median|p95)=(\d+)")
+_NUMBER = r"([0-9]{1,15})"
+_MEAN = r"([0-9]{1,15}(?:\.[0-9]{0,15})?(?:e[+]?[0-9]{1,2})?)"
+_COUNTS = re.compile(rf"count={_NUMBER} .*?min={_NUMBER} max={_NUMBER} avg={_MEAN}(.*)")
+_PART = re.compile(rf"(p5|median|p95)={_NUMBER}")
 _NO_DELEGATE = ("is unsupported on this platform", "Failed to apply", "acceleration is unsupported",
                 "Disallowed CPU fallback", "Could not create", "will not be executed by the delegate")  # fmt: skip
 

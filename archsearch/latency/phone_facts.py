@@ -42,16 +42,14 @@ def cpu_features(cpuinfo: str) -> frozenset[str]:
 def cores(present: str) -> tuple[int, ...]:
     """``0-7`` or ``0-3,6`` as numbers."""
     found: list[int] = []
-    for part in present.strip().split(","):
-        first, _, last = part.partition("-")
-        if first.isdigit() and (last or first).isdigit():
-            found += range(int(first), min(int(last or first), 1023) + 1)
+    for first, last in re.findall(r"(?<![0-9])([0-9]{1,4})(?:-([0-9]{1,4}))?(?![0-9])", present):
+        found += range(int(first), min(int(last or first), 1023) + 1)
     return tuple(found)
 
 
 def battery(dump: str) -> str:
     """``87 %, discharging, 31.2 C`` from ``dumpsys battery``; empty if it tells nothing."""
-    found = dict(re.findall(r"^\s+(level|status|temperature): (-?\d+)\s*$", dump, re.MULTILINE))
+    found = dict(re.findall(r"^\s+(level|status|temperature): (-?[0-9]{1,6})\s*$", dump, re.MULTILINE))
     parts = [f"{found['level']} %"] if "level" in found else []
     if found.get("status") in _CHARGE:
         parts.append(_CHARGE[found["status"]])
@@ -62,7 +60,7 @@ def battery(dump: str) -> str:
 
 def thermal(dump: str) -> str:
     """``status 1 (light)`` from ``dumpsys thermalservice`` (Android 10 and later); empty if it tells nothing."""
-    found = re.search(r"^\s*Thermal Status: (\d)\s*$", dump, re.MULTILINE)
+    found = re.search(r"^\s*Thermal Status: ([0-9])\s*$", dump, re.MULTILINE)
     if found is None:
         return ""
     level = int(found[1])

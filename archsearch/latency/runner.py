@@ -364,7 +364,7 @@ def state() -> dict[str, str]:
     charge = first_line("/sys/class/power_supply/BAT*/capacity")
     status = first_line("/sys/class/power_supply/BAT*/status")
     zones = [read(path).strip() for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
-    degrees = [int(zone) / 1000 for zone in zones if zone.isdigit()]
+    degrees = [int(zone) / 1000 for zone in zones if zone.isdecimal()]
     return {
         "battery": f"{charge} %, {status}" if charge else "",
         "thermal": f"hottest zone {max(degrees):.0f} C" if degrees else "",

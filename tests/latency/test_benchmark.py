@@ -36,6 +36,22 @@ def test_other_output_is_refused(text: str) -> None:
             parse_output(text)
 
 
+NUMBER = st.one_of(st.text("0123456789.e+-²٣", max_size=8), st.integers().map(str), st.just("9" * 5000))
+
+
+@settings(deadline=None)
+@given(st.lists(NUMBER, min_size=7, max_size=7))
+def test_damaged_output_is_refused_or_plausible(words: list[str]) -> None:
+    count, low, high, mean, p5, median, p95 = words
+    line = f"count={count} first=1 curr=1 min={low} max={high} avg={mean} std=1 p5={p5} median={median} p95={p95}"
+    try:
+        found = parse_output(line)
+    except OpFailedError:
+        return
+    assert found.runs >= 1
+    assert 0 < found.low_ns <= found.median_ns <= found.high_ns
+
+
 def test_output_without_runs_is_refused() -> None:
     for line in ("count=0 first=0 curr=0 min=0 max=0 avg=0 std=0", "count=5 first=0 curr=0 min=0 max=0 avg=0 std=0"):
         with pytest.raises(OpFailedError, match="holds no runs"):
