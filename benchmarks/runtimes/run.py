@@ -35,7 +35,10 @@ TURNS = {False: 4, True: 2}  # of small operators, of large ones
 
 
 class Pair(NamedTuple):
-    """One operator on both runtimes: processor ms (the median of the quietest turn), nodes that XNNPACK left, or why it could not run."""
+    """One operator on both runtimes: processor ms (the median of the quietest turn) and the nodes that XNNPACK left.
+
+    ``failure`` says why one of them could not load or run it.
+    """
 
     op: Op
     is_large: bool
