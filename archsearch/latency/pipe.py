@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -11,10 +12,35 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 from archsearch.errors import ArchsearchError, LatencyError
+from archsearch.latency.rows import Timing
 from archsearch.latency.targets import MAX_SECONDS, MIN_RUNS, PRECISION, WARMUP_RUNS, OpFailedError, Timings
+
+MAX_NS = 10**15  # eleven days
+
+
+def timings_of(answer: Mapping[str, Any]) -> Timings:
+    """The timings in a runner's answer, which may come from afar.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError: not such an answer.
+    """
+    clock = answer["clock"]
+    timing = str(clock) if clock != "wall" else "steady" if answer["steady"] else "unsteady"
+    wall, cpu, beside = (tuple(int(ns) for ns in answer[name]) for name in ("wall_ns", "cpu_ns", "reference_ns"))
+    ratios = tuple(float(ratio) for ratio in answer.get("ratios", ()))
+    if timing not in get_args(Timing) or not wall or not beside or len(cpu) != len(wall):
+        raise ValueError
+    dropped = int(answer["dropped"])
+    if min(wall + beside) < 1 or min((*cpu, dropped)) < 0 or max((*wall, *beside, *cpu, dropped)) > MAX_NS:
+        raise ValueError
+    if not all(0 < ratio < math.inf for ratio in ratios):
+        raise ValueError
+    taken = answer.get("delegated")
+    left = int(taken[1]) - int(taken[0]) if taken else None
+    return Timings(wall, cpu, dropped, timing, beside, None, left, ratios)
 
 
 class PipeRunner:
@@ -82,13 +108,8 @@ class PipeRunner:
                "max_seconds": max_seconds, "precision": precision, **(extra or {})}  # fmt: skip
         answer = self.ask(job, max_seconds * 3 + self._patience)
         try:
-            clock = answer["clock"]
-            timing = clock if clock != "wall" else "steady" if answer["steady"] else "unsteady"
-            taken = answer.get("delegated")
-            return Timings(tuple(answer["wall_ns"]), tuple(answer["cpu_ns"]), int(answer["dropped"]), timing,
-                           tuple(answer["reference_ns"]), None, taken[1] - taken[0] if taken else None,
-                           tuple(answer.get("ratios", ())))  # fmt: skip
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            return timings_of(answer)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise OpFailedError(f"not an answer of the runner: {json.dumps(answer)[:200]}") from error
 
     def ask(self, job: Mapping[str, object], patience: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from archsearch.errors import LatencyError, MissingExtraError
 from archsearch.latency import runner
 from archsearch.latency.conversion import OpModel
 from archsearch.latency.host import RUNNER, HostRunner, OpFailedError, Timings
+from archsearch.latency.pipe import timings_of
 from archsearch.latency.timed import quantile, row_of
 
 
@@ -233,3 +234,25 @@ def test_the_runner_stands_alone() -> None:
         [sys.executable, "-c", script, str(RUNNER)], capture_output=True, text=True, check=True, cwd="/"
     )
     assert found.stdout.strip() == "False"
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["wall_ns", "cpu_ns", "clock", "steady", "dropped", "reference_ns", "delegated", "ratios"]),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["wall", "cpu", "x"])),
+            lambda inner: st.lists(inner, max_size=3),
+            max_leaves=4,
+        ),
+    )
+)
+def test_damaged_answers_are_refused_or_make_a_row(answer: dict[str, object]) -> None:
+    """Whatever a runner at the far end of a connection says."""
+    good = {"wall_ns": [5], "cpu_ns": [5], "clock": "wall", "steady": True, "dropped": 0, "reference_ns": [9]}
+    try:
+        timings = timings_of({**good, **answer})
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError):
+        return
+    row = row_of(OpModel("silu[1x4]()@row", Path("m"), "", 0), timings)
+    assert 0 < row.p10_ms <= row.latency_ms <= row.p90_ms
