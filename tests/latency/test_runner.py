@@ -254,5 +254,8 @@ def test_damaged_answers_are_refused_or_make_a_row(answer: dict[str, object]) ->
         timings = timings_of({**good, **answer})
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError):
         return
+    if not timings.reference_ns:  # in turns with others, which `paired_row` reads
+        assert "ratios" in answer
+        return
     row = row_of(OpModel("silu[1x4]()@row", Path("m"), "", 0), timings)
     assert 0 < row.p10_ms <= row.latency_ms <= row.p90_ms
