@@ -97,8 +97,12 @@ def main(words: list) -> int:
     runs = max(int(flags["num_runs"]), 20)
     low, high = round(us * 0.99), round(us * 1.01)
     print(f"INFO: count=4 first={us} curr={us} min={us} max={us} avg={us} std=0 p5={us} median={us} p95={us}\n")
-    print(f"INFO: count={runs} first={us} curr={us} min={low} max={high} avg={us}.2 std=1 p5={low} median={us} p95={high}")
-    print(f"INFO: Inference timings in us: Init: 1000, First inference: {us}, Warmup (avg): {us}, Inference (avg): {us}")
+    print(
+        f"INFO: count={runs} first={us} curr={us} min={low} max={high} avg={us}.2 std=1 p5={low} median={us} p95={high}"
+    )
+    print(
+        f"INFO: Inference timings in us: Init: 1000, First inference: {us}, Warmup (avg): {us}, Inference (avg): {us}"
+    )
     if "result_file_path" in flags:
         latency = real(1, us / 1e3) + real(5, us / 1e3) + real(6, low / 1e3) + real(7, high / 1e3)
         write(flags["result_file_path"], field(2, latency) + field(4, number(2, runs)))
