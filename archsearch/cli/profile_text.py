@@ -43,7 +43,8 @@ def rows_table(profile: Profile, by: By) -> TableText:
     """The rows with a closing line of totals; printed columns add up to the printed totals."""
     rows = profile.by(by)
     names = {"stage": ("stage",), "block": ("stage", "block"), "op": ("stage", "block", "operator")}[by]
-    labels = [tuple((row.stage, row.block, f"{row.name} {row.op.key}" if row.op else row.name)[: len(names)]) for row in rows]
+    name = [f"{row.name} {row.op.key}" if row.op else row.name for row in rows]
+    labels = [(row.stage, row.block, name[i])[: len(names)] for i, row in enumerate(rows)]
     params = apportioned([row.params / 1e6 for row in rows], 3)
     macs, plain = apportioned_macs([row.macs / 1e9 for row in rows], [row.macs_without_attention / 1e9 for row in rows])
     latency = [apportioned([row.latency_ms[i] for row in rows], 3) for i in range(len(profile.tables))]
