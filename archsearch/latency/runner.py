@@ -27,9 +27,11 @@ Two more jobs, on one thread only:
         -> {..., "clock": "paired", "ratios": [...]}
 
 The first is for whole networks, whose runs of seconds find no quiet stretch: a second thread on the same core runs the
-watched model every ``WATCH_EVERY`` seconds meanwhile.  Its time is taken off, what is left is multiplied by
-``watch_ns`` over what the watched model took.  The second is for blocks: rounds of the block and of its operators, one
-after the other, so that load hits both; ``ratios`` are block over operators, round by round, in processor time.
+watched model every ``WATCH_EVERY`` seconds meanwhile.  Its time is taken off, and what is left is divided by how much
+longer the watched model took than in its quiet moments, the fifth percentile of all of them; where even those are far
+from ``watch_ns``, ``clock`` says ``wall`` and ``steady`` is false.  The second is for blocks: rounds of the block and
+of its operators, one after the other, so that load hits both; ``ratios`` are block over operators, round by round, in
+processor time.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ STOLEN_NS = 20000
 WARMUP_SECONDS = 0.01
 WATCH_EVERY = 0.05
 WATCH_LEAST = 1.0  # seconds of a run
+WATCH_QUIET = 1.2  # amid a network even on a quiet machine: caches are colder
 ROUND_SECONDS = 0.02  # of each model in a round; long ones run once
 ROUND_RUNS = 50
 
@@ -202,7 +205,7 @@ def measure_watched(model: Any, watched: Any, job: dict[str, Any]) -> dict[str, 
         watched.invoke()
     watch = Watch(watched, job.get("watch_every", WATCH_EVERY))
     watch.start()
-    scaled: list[float] = []
+    relative: list[float] = []  # to the watched model
     cpus: list[int] = []
     levels: list[float] = []
     missed = 0
@@ -212,26 +215,28 @@ def measure_watched(model: Any, watched: Any, job: dict[str, Any]) -> dict[str, 
             wall, cpu = timed(model.invoke, time.thread_time_ns)
             taken, level = watch.beside(start, start + wall)
             if level:
-                scaled.append((wall - taken) * job["watch_ns"] / level)
+                relative.append((wall - taken) / level)
                 cpus.append(cpu)
                 levels.append(level)
             else:
                 missed += 1
-            enough = len(scaled) >= job["min_runs"]
-            if enough and (half_interval(scaled) <= job["precision"] or time.perf_counter() > limit):
+            enough = len(relative) >= job["min_runs"]
+            if enough and (half_interval(relative) <= job["precision"] or time.perf_counter() > limit):
                 break
             if missed > 10 * job["min_runs"]:
                 raise RuntimeError("the watched model never gets a turn beside it")
     finally:
         watch.over.set()
         watch.join()
+    levels_seen = sorted(sample[2] for sample in watch.samples)
+    quiet = max(levels_seen[len(levels_seen) // 20], job["watch_ns"])
     return {
-        "wall_ns": [round(value) for value in scaled],
+        "wall_ns": [round(value * quiet) for value in relative],
         "cpu_ns": cpus,
-        "clock": "scaled",
-        "steady": True,
+        "clock": "scaled" if quiet <= WATCH_QUIET * job["watch_ns"] else "wall",
+        "steady": False,
         "dropped": missed,
-        "reference_ns": [],
+        "reference_ns": [quiet],
         "levels_ns": [round(level) for level in levels],
     }
 

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replaced
 from pathlib import Path
 
 from archsearch.arch import Architecture, arch_id, from_dict, to_dict
@@ -114,8 +113,6 @@ def measure_whole(
                     if isinstance(runner, HostRunner) and runner.threads == 1:
                         level_ms = quiet_ms or runner.quiet_ms
                         timings = runner.time_watched(model.path, reference, level_ms, max_seconds=seconds)
-                        if not timings.reference_ns:
-                            timings = replaced(timings, reference_ns=(round(level_ms * 1e6),))
                     else:
                         timings = runner.time(model.path, max_seconds=seconds)
                 timed = row_of(model, timings)

@@ -22,16 +22,32 @@ class Slow:
 JOB = {"id": "x", "path": "", "warmup": 2, "min_runs": 3, "max_seconds": 0.5, "precision": 0.5}
 
 
+class Uneven(Slow):
+    """Two runs at its quiet level, then two that take twice as long."""
+
+    def invoke(self) -> None:
+        quiet = self.seconds
+        self.seconds = quiet * (1 + self.runs // 2 % 2)
+        super().invoke()
+        self.seconds = quiet
+
+
 def test_whole_networks_are_scaled_by_what_the_watched_model_took_amid_their_runs() -> None:
-    model, watched = Slow(0.3), Slow(0.004)
-    answer = runner.measure_watched(model, watched, {**JOB, "watch_ns": 2_000_000, "watch_every": 0.03})
+    model, watched = Slow(0.4), Uneven(0.004)
+    answer = runner.measure_watched(model, watched, {**JOB, "watch_ns": 4_000_000, "watch_every": 0.02})
     assert answer["clock"] == "scaled"
     assert len(answer["wall_ns"]) == len(answer["cpu_ns"]) == len(answer["levels_ns"]) >= 3
-    assert watched.runs > 6
+    assert watched.runs > 12
+    (quiet,) = answer["reference_ns"]
+    assert quiet >= 4_000_000
     for wall, level in zip(answer["wall_ns"], answer["levels_ns"], strict=True):
-        # The watched model takes 4 ms where it should take 2: what is left of a run is halved.
-        assert level > 3_900_000
-        assert wall * level / 2_000_000 > 0.29e9
+        assert level > 1.2 * quiet  # between once and twice, half of the time each
+        assert wall * level / quiet > 0.39e9
+
+
+def test_a_load_that_never_ceases_is_not_taken_for_a_quiet_machine() -> None:
+    answer = runner.measure_watched(Slow(0.2), Slow(0.004), {**JOB, "watch_ns": 2_000_000, "watch_every": 0.02})
+    assert (answer["clock"], answer["steady"]) == ("wall", False)
 
 
 def test_blocks_are_paired_with_their_operators() -> None:
