@@ -18,6 +18,7 @@ import datetime
 import json
 import math
 import os
+import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -265,6 +266,8 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--converted", action="store_true", help="measure only what is converted already")
+    parser.add_argument("--keep", action="store_true", help="keep the converted networks")
     parser.add_argument("--core", type=int, help="pin this process to a core")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
@@ -272,6 +275,8 @@ def main() -> None:
         os.sched_setaffinity(0, {args.core})
     table = load_table(args.table)
     wholes = candidates(args.seed_file)
+    if args.step != "draw":
+        random.Random(0).shuffle(wholes)
     if args.step == "draw":
         for whole in wholes:
             count = totals(lower(whole.arch, whole.conditions))
@@ -281,7 +286,9 @@ def main() -> None:
             print(whole.name, convert_whole(whole, cache_folder()).path.name, flush=True)
     elif args.step == "measure":
         args.folder.mkdir(parents=True, exist_ok=True)
-        measure_for(table, args.folder, wholes, repeats=args.repeats, seconds=args.seconds, told=print)
+        if args.converted:
+            wholes = [whole for whole in wholes if list(cache_folder().glob(f"whole-{whole.id}-*.json"))]
+        measure_for(table, args.folder, wholes, repeats=args.repeats, seconds=args.seconds, keep=args.keep, told=print)
     else:
         text = report(table, args.folder, args.seed_file)
         if args.output:
