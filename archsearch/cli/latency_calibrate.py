@@ -61,12 +61,19 @@ def calibrate(
     from archsearch.cli.columns import TableText
 
     rows = tuple(
-        (name, f"{measured_ms[name]:,.1f}", f"{predicted_ms[name]:,.1f}", f"{100 * error:+.1f} %")
+        (_short(name), f"{measured_ms[name]:,.1f}", f"{predicted_ms[name]:,.1f}", f"{100 * error:+.1f} %")
         for name, error in zip(found.models, found.errors, strict=True)
     )
     header = ("whole network", "measured ms", "sum of the table ms", "error, left out of the fit")
     emit(TableText(header, rows, None, frozenset({1, 2, 3})).text())
     emit(f"{summary(found)}\nwritten to {folder / 'calibration.yaml'}")
+
+
+def _short(name: str) -> str:
+    """``mobilediffusion 3381545ff7c5`` instead of three dozen digits."""
+    from archsearch.latency.candidates import whole_of
+
+    return f"{name.partition(':')[0]} {whole_of(name).id}" if ":" in name else name
 
 
 def summary(found: Calibration) -> str:
