@@ -102,12 +102,20 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path):
     folder = tmp_path / "s"
     command = [sys.executable, "-m", "archsearch.cli.main", "search", "run", "demo", "--study", str(folder)]
     command += ["--trials", "100000", "--objective", "macs"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     trials = folder / "trials.jsonl"
     while process.poll() is None and not (trials.exists() and trials.stat().st_size):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert f"archsearch search resume {folder}" in errors
