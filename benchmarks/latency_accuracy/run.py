@@ -180,6 +180,16 @@ def table_of(found: Sequence[Case]) -> list[str]:
     return lines
 
 
+def repeated(repeats: Sequence[float]) -> str:
+    """How well measurements repeat, in words."""
+    if not repeats:
+        return "No network was measured twice yet."
+    return (
+        f"Two measurements of one network differ by {statistics.median(repeats):.1%} in the median ({max(repeats):.1%} "
+        f"at most, {sum(r <= 0.05 for r in repeats)} of {len(repeats)} within 5 %)."
+    )
+
+
 def report(table: LatencyTable, folder: Path, seed_file: Path) -> str:
     """The result file."""
     found = sorted(cases(table, folder, seed_file), key=lambda c: c.measured_ms)
@@ -201,10 +211,8 @@ def report(table: LatencyTable, folder: Path, seed_file: Path) -> str:
         f"{len(calibration.models)} other networks (factor {calibration.factor:.4f}). measured_share at least "
         f"{min(c.measured_share for c in found):.1%}.",
         "",
-        f"Every network was run beside the reference operator (quiet level {level:.3f} ms). Two measurements of one "
-        f"network differ by {noise:.1%} in the median ({max(repeats, default=math.nan):.1%} at most, "
-        f"{sum(r <= 0.05 for r in repeats)} of {len(repeats)} within 5 %). A latency is the median of wall times where "
-        "the reference was at its quiet level, else the ratio to the reference times its quiet level.",
+        f"{repeated(repeats)} Every network ran with the reference operator amid its runs (quiet level {level:.3f} ms; "
+        "`scaled` latencies have divided out how much longer it took meanwhile).",
         "",
         *table_of(found),
         "",
