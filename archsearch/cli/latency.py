@@ -16,7 +16,6 @@ from archsearch.cli.latency_plan import plan
 from archsearch.cli.options import Batch, Latent, Passes, Text
 
 if TYPE_CHECKING:
-    from archsearch.cost.op import Op
     from archsearch.latency.predict import Prediction
     from archsearch.latency.rows import OpRow
     from archsearch.latency.table import LatencyTable
@@ -181,19 +180,6 @@ def show(
 
 
 app.command(name="check", epilog=CHECK_EPILOG)(check)
-
-
-def ops_of(ref: str) -> dict[str, Op]:
-    """The operators of a space or an architecture, by key.
-
-    Raises:
-        ArchsearchError: neither a space nor an architecture.
-    """
-    from typing import cast
-
-    from archsearch.cli.workloads import Grain, workloads_of
-
-    return cast("dict[str, Op]", workloads_of(ref, Grain.op))
 
 
 def basis(table: LatencyTable, provenance: str, measured_share: float) -> str:

@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from archsearch.cost.block import BlockOp
-from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
 from archsearch.latency.rows import OpRow
 
@@ -44,20 +42,6 @@ class Calibration:
     repeatability: float | None
     fitted_at: str
     rows_sha256: str
-
-    @classmethod
-    def none(cls) -> Calibration:
-        """The one that changes nothing."""
-        return cls(factor=1.0, factor_80=1.0, factor_95=1.0, models=(), errors=(), repeatability=None, fitted_at="",
-                   rows_sha256="")  # fmt: skip
-
-    def of_op(self, op: Op) -> float:
-        """The factor of an operator's latency."""
-        return self.factor
-
-    def of_block(self, block: BlockOp) -> float:
-        """The factor of a block's latency."""
-        return self.factor
 
 
 def read_calibration(folder: Path, rows: Mapping[str, OpRow]) -> Calibration | None:

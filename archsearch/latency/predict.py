@@ -27,7 +27,6 @@ from archsearch.cost.block import BlockOp
 from archsearch.cost.lowering import Lowering, Piece
 from archsearch.cost.op import Op
 from archsearch.errors import CostError, LatencyError
-from archsearch.latency.calibration import Calibration
 from archsearch.latency.fit import FOREIGN_FACTOR, Features, Fit, family, features, fit
 from archsearch.latency.rows import FROM_DEVICE, OpRow, RowProvenance
 from archsearch.latency.table import LatencyTable, Provenance, provenance_of
@@ -182,7 +181,7 @@ class _Estimator:
         self._ops = table.op_rows
         self._blocks = table.block_rows
         self._name = table.name
-        self._calibration = table.calibration or Calibration.none()
+        self._factor = table.calibration.factor if table.calibration else 1.0
         self._bytes = table.value_bytes
         self._model = _model_of(table)
         self._known: dict[Op, Estimate] = {}
@@ -194,7 +193,7 @@ class _Estimator:
     def __call__(self, op: Op) -> Estimate:
         found = self._known.get(op)
         if found is None:
-            found = self._known[op] = _scaled(self._find(op), self._calibration.of_op(op))
+            found = self._known[op] = _scaled(self._find(op), self._factor)
         return found
 
     def between(self, block: BlockOp) -> Estimate:
@@ -220,8 +219,7 @@ class _Estimator:
         ops_ms = sum(one.latency_ms for one in own)
         row = self._rows.get(block.key)
         if row is not None:
-            factor = self._calibration.of_block(block)
-            whole = _scaled(Estimate(row.latency_ms, row.p10_ms, row.p90_ms, row.provenance), factor)
+            whole = _scaled(Estimate(row.latency_ms, row.p10_ms, row.p90_ms, row.provenance), self._factor)
             return Estimate(
                 whole.latency_ms - ops_ms,
                 whole.low_ms - sum(one.low_ms for one in own),

@@ -88,16 +88,16 @@ def parse_row(cells: Sequence[str], where: str) -> OpRow:
     row = OpRow(
         key,
         kind,
-        _positive(latency, "latency_ms", where),
-        _positive(p10, "p10_ms", where),
-        _positive(p90, "p90_ms", where),
+        positive(latency, "latency_ms", where),
+        positive(p10, "p10_ms", where),
+        positive(p90, "p90_ms", where),
         cast(RowProvenance, provenance),
         _whole(runs, "runs", where),
         _whole(dropped, "dropped", where),
         cast(Timing, timing),
-        _positive(ratio, "ratio", where) if ratio else None,
-        _positive(reference, "reference_ms", where) if reference else None,
-        _positive(cpu, "cpu_ms", where) if cpu else None,
+        positive(ratio, "ratio", where) if ratio else None,
+        positive(reference, "reference_ms", where) if reference else None,
+        positive(cpu, "cpu_ms", where) if cpu else None,
         graph,
         measured_at,
     )
@@ -108,7 +108,12 @@ def parse_row(cells: Sequence[str], where: str) -> OpRow:
     return row
 
 
-def _positive(text: str, name: str, where: str) -> float:
+def positive(text: str, name: str, where: str) -> float:
+    """A positive finite number.
+
+    Raises:
+        LatencyError: anything else.
+    """
     try:
         value = float(text)
     except ValueError:

@@ -5,7 +5,6 @@ A converted UNet is a file of one to four gigabytes: it is written to the cache,
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import subprocess
@@ -145,7 +144,7 @@ def _model_row(whole: Whole, timed: OpRow) -> ModelRow:
         whole.name, whole.id, "x".join(map(str, conditions.latent)), conditions.text, conditions.batch,
         timed.latency_ms, timed.p10_ms, timed.p90_ms, timed.runs, timed.dropped, timed.timing, timed.ratio,
         timed.reference_ms, timed.cpu_ms, timed.graph,
-        timed.measured_at or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        timed.measured_at,
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def linear(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
     return float(found[0]), float(found[1])
 
 
-def measured(rows: Sequence[ModelRow], table: LatencyTable) -> dict[str, list[ModelRow]]:
+def measured(rows: Sequence[ModelRow]) -> dict[str, list[ModelRow]]:
     """Rows by name."""
     found: dict[str, list[ModelRow]] = {}
     for row in rows:
@@ -93,12 +93,12 @@ def cases(table: LatencyTable, folder: Path, seed_file: Path) -> list[Case]:
     """Everything that is known of the drawn networks that were measured."""
     plain = replace(table, calibration=None)
     only_ops = replace(plain, rows=dict(table.op_rows))
-    known = measured(read_models(table_folder(table.folder or "")), table)
+    known = measured(read_models(table_folder(table.folder or "")))
     fit_ms = {name: statistics.median(quiet_ms(row, table) for row in rows) for name, rows in known.items()}
     counted = {name: totals(lower(whole_of(name).arch, whole_of(name).conditions)) for name in fit_ms}
     by_macs = linear([counted[name].macs for name in fit_ms], list(fit_ms.values()))
     by_params = linear([counted[name].params for name in fit_ms], list(fit_ms.values()))
-    held_out = measured(read_models(folder), table)
+    held_out = measured(read_models(folder))
     found = []
     for whole in candidates(seed_file):
         rows = held_out.get(whole.name)

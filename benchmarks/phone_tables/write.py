@@ -16,12 +16,12 @@ DIGITS = 5
 def all_ops() -> dict[str, Op]:
     """Every operator of the shipped spaces and presets under their default conditions."""
     from archsearch.arch import preset_names
-    from archsearch.cli.latency import ops_of
+    from archsearch.cli.workloads import Grain, workloads_of
     from archsearch.space import space_names
 
     found: dict[str, Op] = {}
     for ref in [*(f"space:{name}" for name in space_names()), *(f"arch:{name}" for name in preset_names())]:
-        found.update(ops_of(ref))
+        found.update(workloads_of(ref, Grain.op))
     return found
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archsearch.errors import LatencyError
-from archsearch.latency.phones.qed import _header, _number, _rows
+from archsearch.latency.phones.qed import _header, _rows
+from archsearch.latency.rows import positive
 
 COLUMNS = [
     *("repo", "commit", "model", "component", "precision", "device", "runtime", "latency_ms", "primary_compute_unit"),
@@ -53,7 +54,7 @@ def read_components(path: Path) -> list[Component]:
         found.append(
             Component(
                 line, row["repo"], row["commit"], row["model"], row["component"], row["precision"], row["device"],
-                row["runtime"], _number(row["latency_ms"], "latency_ms", f"{path}:{line}"),
+                row["runtime"], positive(row["latency_ms"], "latency_ms", f"{path}:{line}"),
                 row["primary_compute_unit"], row["tool_version"],
             )
         )  # fmt: skip

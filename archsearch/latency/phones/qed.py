@@ -15,7 +15,6 @@ from __future__ import annotations
 import ast
 import csv
 import io
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import NamedTuple, TypeAlias
 
 from archsearch.cost.op import Op
 from archsearch.errors import LatencyError
+from archsearch.latency.rows import positive
 
 MAX_BYTES = 256_000_000
 MAX_FEATURE = 2000
@@ -94,7 +94,7 @@ def read_ops(path: Path, device: str) -> list[PhoneOp]:
         text, kernel = cells[column], cells[column + 1]
         if not text:
             continue
-        latency_ms = _number(text, f"{device}|gpu|float", where) / 1000
+        latency_ms = positive(text, f"{device}|gpu|float", where) / 1000
         op = _op(cells[1], feature, where)
         if op is not None and TWO_IN_ONE not in kernel:
             found.append(PhoneOp(line, cells[0], op, kernel_name(kernel), latency_ms))
@@ -109,7 +109,7 @@ def read_totals(path: Path, device: str) -> tuple[dict[str, float], dict[str, fl
     for line, cells in _rows(path):
         text, kernel = cells[column], cells[column + 1]
         if text and not (TWO_IN_ONE in kernel and cells[1].startswith("DEPTHWISE")):
-            every[cells[0]] = every.get(cells[0], 0.0) + _number(text, device, f"{path}:{line}") / 1000
+            every[cells[0]] = every.get(cells[0], 0.0) + positive(text, device, f"{path}:{line}") / 1000
     own: dict[str, float] = {}
     for row in read_ops(path, device):
         own[row.model] = own.get(row.model, 0.0) + row.latency_ms
@@ -131,7 +131,7 @@ def read_e2e(path: Path, column: str) -> dict[str, float]:
         if cells[number]:
             if cells[0] in found:
                 raise LatencyError("a network stands twice", where=f"{path}:{line}", got=cells[0])
-            found[cells[0]] = _number(cells[number], column, f"{path}:{line}") / 1000
+            found[cells[0]] = positive(cells[number], column, f"{path}:{line}") / 1000
     return found
 
 
@@ -225,16 +225,6 @@ def _int(feature: Feature, name: str, where: str) -> int:
     if isinstance(value, bool) or not (text.isascii() and text.isdigit() and int(text[:18]) > 0 and len(text) < 18):
         raise LatencyError(f"{name} must be a positive whole number", where=where, got=value)
     return int(text)
-
-
-def _number(text: str, name: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (0.0 < value < math.inf):
-        raise LatencyError(f"{name} must be a positive finite number", where=where, got=text or "nothing")
-    return value
 
 
 def _header(path: Path) -> list[str]:
